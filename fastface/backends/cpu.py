@@ -1,0 +1,88 @@
+"""The C++ SIMD implementation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface import _kernels
+from fastface.backends.protocol import LloydStep, Neighbors
+
+__all__ = ["CpuBackend"]
+
+Matrix = NDArray[Any]
+
+
+class CpuBackend:
+    """Kernels in C++, chosen for the machine's instruction set when they are called."""
+
+    name = "cpu"
+
+    def topk(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        k: int,
+        metric: str,
+        *,
+        exclude_self: bool = False,
+        n_threads: int = 1,
+    ) -> Neighbors:
+        """Return the k nearest rows of Y for every row of X."""
+        return Neighbors(*_kernels.nearest(X, Y, k, metric, exclude_self, n_threads))
+
+    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int = 1) -> Neighbors:
+        """Return the nearest center of every row."""
+        return self.topk(X, centers, 1, metric, n_threads=n_threads)
+
+    def radius(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        radius: float,
+        metric: str,
+        *,
+        exclude_self: bool = False,
+        n_threads: int = 1,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
+        return _kernels.radius(X, Y, radius, metric, exclude_self, n_threads)
+
+    def pairwise(
+        self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int = 1
+    ) -> None:
+        """Write every distance into `out`."""
+        _kernels.pairwise(X, Y, out, metric, n_threads)
+
+    def lloyd_step(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        scales: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        *,
+        n_threads: int = 1,
+    ) -> LloydStep:
+        """Assign rows to centers and add them up in 64-bit fixed point."""
+        nearest = self.assign(X, centers, "sqeuclidean", n_threads=n_threads)
+        labels = np.ascontiguousarray(nearest.indices[:, 0])
+        sums = np.zeros(centers.shape, dtype=np.int64)
+        _kernels.accumulate(X, labels, weights, scales, sums, n_threads)
+        counts = np.bincount(labels, minlength=len(centers)).astype(np.int64)
+        return LloydStep(labels, nearest.distances[:, 0], sums, counts)
+
+    def seed_update(
+        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int = 1
+    ) -> None:
+        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
+        _kernels.seed(X, new_centers, nearest, n_threads)
+
+    def to_device(self, array: Matrix) -> Matrix:
+        """Return `array`: it is there already."""
+        return array
+
+    def to_host(self, array: Matrix) -> Matrix:
+        """Return `array`: it is there already."""
+        return array

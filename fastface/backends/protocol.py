@@ -1,0 +1,102 @@
+"""What every backend offers: the seam between public functions and kernels.
+
+Matrices are C-contiguous float16, float32 or float64 of one dtype a call, already validated.
+Every method is *defined* by `fastface.backends.reference`; other backends return the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Backend", "LloydStep", "Neighbors"]
+
+Matrix = NDArray[Any]
+
+
+class Neighbors(NamedTuple):
+    """Nearest candidates of every query row, sorted by (distance, index).
+
+    `rechecked` counts the rows for which float32 could not decide, so that more candidates than
+    were asked for went to the float64 definition; `exhaustive` those for which all of them did.
+    """
+
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int32]
+    rechecked: int
+    exhaustive: int
+
+
+class LloydStep(NamedTuple):
+    """One pass of Lloyd's algorithm over some rows, mergeable with other passes by addition.
+
+    `sums` are 64-bit integers: the true sum of feature j is ``sums[:, j] / scales[j]``.
+    """
+
+    labels: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    sums: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class Backend(Protocol):
+    """Dense kernels on one kind of device."""
+
+    name: str
+
+    def topk(
+        self, X: Matrix, Y: Matrix, k: int, metric: str, *, exclude_self: bool, n_threads: int
+    ) -> Neighbors:
+        """Return the k nearest rows of Y for every row of X."""
+        ...
+
+    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int) -> Neighbors:
+        """Return the nearest center of every row; `topk` with k = 1."""
+        ...
+
+    def radius(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        radius: float,
+        metric: str,
+        *,
+        exclude_self: bool,
+        n_threads: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
+        ...
+
+    def pairwise(
+        self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int
+    ) -> None:
+        """Write every distance into `out` of shape (len(X), len(Y))."""
+        ...
+
+    def lloyd_step(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        scales: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        *,
+        n_threads: int,
+    ) -> LloydStep:
+        """Assign rows to centers and add them up in 64-bit fixed point."""
+        ...
+
+    def seed_update(
+        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int
+    ) -> None:
+        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
+        ...
+
+    def to_device(self, array: Matrix) -> Matrix:
+        """Bring an array to where the kernels run."""
+        ...
+
+    def to_host(self, array: Matrix) -> Matrix:
+        """Bring an array back to NumPy."""
+        ...

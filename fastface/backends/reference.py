@@ -1,0 +1,159 @@
+"""The NumPy definition of every kernel: what the answer *is*, whoever computes it.
+
+A distance is a float64 sum over features in a fixed order (`_fixed_order_sum`).  float16 and
+float32 rows enter as their exact float64 values.  Neighbours are ordered by (distance, index).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.backends.protocol import LloydStep, Neighbors
+
+__all__ = ["ReferenceBackend", "distance_keys"]
+
+Matrix = NDArray[Any]
+_LANES = 16
+
+
+def _fixed_order_sum(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the last axis: 16 interleaved partial sums, then pairwise l with l + 8, 4, 2, 1."""
+    *shape, dim = terms.shape
+    lanes = np.zeros((*shape, _LANES))
+    for start in range(0, dim, _LANES):
+        block = terms[..., start : start + _LANES]
+        lanes[..., : block.shape[-1]] += block
+    half = _LANES // 2
+    while half:
+        lanes[..., :half] += lanes[..., half : 2 * half]
+        half //= 2
+    return lanes[..., 0]
+
+
+def _dots(x: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _fixed_order_sum(x * Y)
+
+
+def _norms(X: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(_fixed_order_sum(X * X))
+
+
+def distance_keys(X: Matrix, Y: Matrix, metric: str) -> NDArray[np.float64]:
+    """Return the float64 values by which neighbours are ordered, shape (len(X), len(Y)).
+
+    The squared distance for both Euclidean metrics, ``1 - cos`` clipped to [0, 2] for cosine (a
+    zero vector is at distance 1 from everything), the negated dot product for the inner product.
+    """
+    wide_x, wide_y = X.astype(np.float64), Y.astype(np.float64)
+    keys = np.empty((len(X), len(Y)))
+    y_norms = _norms(wide_y) if metric == "cosine" else None
+    for i, x in enumerate(wide_x):
+        if metric == "inner_product":
+            keys[i] = -_dots(x, wide_y)
+        elif y_norms is not None:
+            scale = _norms(x[None])[0] * y_norms
+            with np.errstate(invalid="ignore", divide="ignore"):
+                cosine = 1.0 - _dots(x, wide_y) / scale
+            keys[i] = np.where(scale == 0.0, 1.0, np.clip(cosine, 0.0, 2.0))
+        else:
+            difference = x - wide_y
+            keys[i] = _fixed_order_sum(difference * difference)
+    return keys
+
+
+def _to_distances(keys: NDArray[np.float64], metric: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return (np.sqrt(keys) if metric == "euclidean" else keys).astype(np.float32)
+
+
+class ReferenceBackend:
+    """Slow, plain and right."""
+
+    name = "reference"
+
+    def topk(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        k: int,
+        metric: str,
+        *,
+        exclude_self: bool = False,
+        n_threads: int = 1,
+    ) -> Neighbors:
+        """Return the k nearest rows of Y for every row of X."""
+        keys = distance_keys(X, Y, metric)
+        indices = np.argsort(keys, axis=1, kind="stable")
+        if exclude_self:
+            others = indices != np.arange(len(X))[:, None]
+            indices = indices[others].reshape(len(X), len(Y) - 1)
+        indices = indices[:, :k]
+        distances = _to_distances(np.take_along_axis(keys, indices, axis=1), metric)
+        return Neighbors(distances, indices.astype(np.int32), 0, len(X))
+
+    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int = 1) -> Neighbors:
+        """Return the nearest center of every row."""
+        return self.topk(X, centers, 1, metric)
+
+    def radius(
+        self,
+        X: Matrix,
+        Y: Matrix,
+        radius: float,
+        metric: str,
+        *,
+        exclude_self: bool = False,
+        n_threads: int = 1,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
+        keys = distance_keys(X, Y, metric)
+        limit = radius
+        if metric == "euclidean":
+            limit = -1.0 if radius < 0 else radius * radius
+        inside = keys <= limit
+        if exclude_self:
+            np.fill_diagonal(inside, False)
+        offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int64)
+        indices = np.nonzero(inside)[1].astype(np.int32)
+        return offsets, indices, _to_distances(keys[inside], metric)
+
+    def pairwise(
+        self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int = 1
+    ) -> None:
+        """Write every distance into `out`."""
+        out[...] = _to_distances(distance_keys(X, Y, metric), metric)
+
+    def lloyd_step(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        scales: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        *,
+        n_threads: int = 1,
+    ) -> LloydStep:
+        """Assign rows to centers and add them up in 64-bit fixed point."""
+        nearest = self.assign(X, centers, "sqeuclidean")
+        labels = nearest.indices[:, 0]
+        weighted = X.astype(np.float64) * (1.0 if weights is None else weights[:, None])
+        sums = np.zeros(centers.shape, dtype=np.int64)
+        np.add.at(sums, labels, np.rint(weighted * scales).astype(np.int64))
+        counts = np.bincount(labels, minlength=len(centers)).astype(np.int64)
+        return LloydStep(labels, nearest.distances[:, 0], sums, counts)
+
+    def seed_update(
+        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int = 1
+    ) -> None:
+        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
+        np.minimum(nearest, distance_keys(X, new_centers, "sqeuclidean").min(axis=1), out=nearest)
+
+    def to_device(self, array: Matrix) -> Matrix:
+        """Return `array`."""
+        return array
+
+    def to_host(self, array: Matrix) -> Matrix:
+        """Return `array`."""
+        return array

@@ -1,0 +1,113 @@
+"""The one place where arrays are cast, copied or refused.
+
+A matrix that leaves this module is C-contiguous, float16, float32 or float64, finite, and within
+the range for which the kernels' guarantees hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastface.errors import InvalidInputError
+
+__all__ = ["METRICS", "check_integer", "check_matrix", "check_metric", "check_same_width"]
+
+METRICS: Final = ("sqeuclidean", "euclidean", "cosine", "inner_product")
+
+_STORAGE: Final = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+_BLOCK_BYTES: Final = 1 << 24
+# Beyond it the square of a float64 norm overflows, below its inverse it vanishes.
+_LARGEST: Final = 1e150
+
+
+def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 1) -> NDArray[Any]:
+    """Return `X` as a matrix the kernels accept, without a copy where it already is one.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Numbers.  float16, float32 and float64 are kept; integers and booleans become float32
+        where that is exact for their type (up to 16 bits) and float64 otherwise.
+    name : str
+        What to call it in messages.
+    min_rows : int
+        Fewest rows allowed.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        C-contiguous.  A copy is made only of input that is not.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not such a matrix, or holds NaN or infinity.
+    """
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise InvalidInputError(f"{name} is not a rectangular array: {error}") from None
+    if array.ndim != 2:
+        raise InvalidInputError(
+            f"{name} must be a matrix of shape (n_samples, n_features), got shape {array.shape}"
+            + ("; reshape a single row with reshape(1, -1)" if array.ndim == 1 else "")
+        )
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    if array.dtype.newbyteorder("=") not in _STORAGE:
+        raise InvalidInputError(
+            f"{name} has dtype {array.dtype}; allowed are float16, float32, float64 and integers"
+        )
+    if array.shape[0] < min_rows:
+        raise InvalidInputError(f"{name} has {array.shape[0]} rows, needs at least {min_rows}")
+    if array.shape[1] == 0:
+        raise InvalidInputError(f"{name} has no features: shape {array.shape}")
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    _check_values(array, name)
+    return array
+
+
+def _check_values(array: NDArray[Any], name: str) -> None:
+    """Refuse NaN, infinity and float64 values whose squares overflow, naming the first row."""
+    rows = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.itemsize))
+    for start in range(0, array.shape[0], rows):
+        block = array[start : start + rows]
+        # NaN and infinity both survive into these two numbers; no temporary of the block's size.
+        low, high = float(block.min()), float(block.max())
+        if np.isfinite(low) and np.isfinite(high) and max(-low, high) <= _LARGEST:
+            continue
+        bad = ~(np.abs(block.astype(np.float64)) <= _LARGEST)
+        row, column = (int(i[0]) for i in np.nonzero(bad))
+        raise InvalidInputError(
+            f"{name}[{start + row}, {column}] is {block[row, column]}; values must be finite"
+            f" and at most {_LARGEST:g} in magnitude: drop or repair such rows"
+        )
+
+
+def check_same_width(X: NDArray[Any], Y: NDArray[Any], *, names: tuple[str, str]) -> None:
+    """Refuse two matrices with different numbers of features."""
+    if X.shape[1] != Y.shape[1]:
+        raise InvalidInputError(
+            f"{names[0]} has {X.shape[1]} features and {names[1]} has {Y.shape[1]}; they must agree"
+        )
+
+
+def check_metric(metric: str) -> str:
+    """Return `metric` if the kernels know it."""
+    if metric not in METRICS:
+        raise InvalidInputError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
+    return metric
+
+
+def check_integer(value: object, *, name: str, low: int, high: int | None = None) -> int:
+    """Return `value` as an int within [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidInputError(f"{name} must be an integer, got {value!r}")
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        allowed = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise InvalidInputError(f"{name} must be {allowed}, got {number}")
+    return number
