@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from fastface import IdentityClustering, NeighborGraph
+from fastface.errors import InvalidInputError
+from fastface.identities.estimator import METHODS
+from fastface.metrics import bcubed_scores, pairwise_scores
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((9, 32))
+    rows = centers[rng.integers(0, 9, 80)] + rng.standard_normal((80, 32)) * 0.15
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "pairwise", "bcubed"),
+    [("celeba", 0.943, 0.945), ("lfw", 0.940, 0.952), ("orl", 1.0, 1.0), ("yale", 1.0, 1.0)],
+)
+def test_scores_on_labelled_faces(
+    shared_faces: Path, name: str, pairwise: float, bcubed: float
+) -> None:
+    """One default for every set reaches the level it was chosen for."""
+    with np.load(shared_faces / name / "embeddings.npz", allow_pickle=False) as file:
+        embeddings = file["emb"]
+    with (shared_faces / name / "manifest.csv").open(newline="") as file:
+        people = [row["identity"] for row in csv.DictReader(file)]
+    labels = IdentityClustering().fit(embeddings).labels_
+    assert pairwise_scores(people, labels).f >= pairwise
+    assert bcubed_scores(people, labels).f >= bcubed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_people_are_numbered_by_size(faces: np.ndarray, method: str) -> None:
+    model = IdentityClustering(method).fit(faces)
+    sizes = np.bincount(model.labels_)
+    assert model.labels_.dtype == np.int64
+    assert sizes.tolist() == sorted(sizes, reverse=True)
+    assert len(sizes) == model.n_people_ > 1
+    first = [int(np.flatnonzero(model.labels_ == label)[0]) for label in range(len(sizes))]
+    for a in range(len(sizes) - 1):
+        assert sizes[a] > sizes[a + 1] or first[a] < first[a + 1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_photos_keep_faces_apart(faces: np.ndarray, method: str) -> None:
+    photos = [f"photo {i // 3}" for i in range(len(faces))]
+    labels = IdentityClustering(method).fit(faces, photo_ids=photos).labels_
+    free = IdentityClustering(method).fit(faces).labels_
+    assert len(set(zip(photos, labels.tolist(), strict=True))) == len(faces)
+    assert len(set(zip(photos, free.tolist(), strict=True))) < len(faces)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_again(faces: np.ndarray, method: str) -> None:
+    first = IdentityClustering(method, n_threads=1).fit(faces)
+    second = clone(first).set_params(n_threads=2).fit(faces.astype(np.float64), graph=first.graph_)
+    assert first.labels_.tobytes() == second.labels_.tobytes()
+    assert first.confidence_.tobytes() == second.confidence_.tobytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_degenerate_sets(method: str) -> None:
+    one = IdentityClustering(method).fit(np.ones((1, 4)))
+    assert one.labels_.tolist() == [0]
+    assert one.confidence_.shape == (1,)
+    same = IdentityClustering(method).fit(np.ones((300, 4), np.float32))
+    assert same.n_people_ == 1
+    apart = IdentityClustering(method).fit(np.eye(6))
+    assert apart.labels_.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_confidence_prefers_faces_near_their_person(faces: np.ndarray) -> None:
+    model = IdentityClustering().fit(faces)
+    assert ((model.confidence_ >= 0) & (model.confidence_ <= 1)).all()
+    big = model.labels_ == 0
+    assert big.sum() > 2
+    halfway = faces[big][0] + faces[model.labels_ == 1][0]
+    doubtful = IdentityClustering().fit(np.vstack([faces, halfway]))
+    assert doubtful.confidence_[-1] < np.median(model.confidence_[big])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "X", "fit", "message"),
+    [
+        ({"method": "magic"}, np.ones((3, 2)), {}, "choose 'auto'"),
+        ({"cutoff": 0}, np.ones((3, 2)), {}, "cutoff"),
+        ({"n_neighbors": 0}, np.ones((3, 2)), {}, "n_neighbors"),
+        ({}, np.ones(3), {}, "shape"),
+        ({}, np.empty((0, 4)), {}, "0 rows"),
+        ({}, np.array([[1.0, np.nan]]), {}, r"X\[0, 1\] is nan"),
+        ({}, np.array([[1.0, 0], [0, 0]]), {}, r"rows 1"),
+        ({}, np.array([["a"]]), {}, "dtype"),
+        ({}, np.ones((3, 2)), {"photo_ids": [1, 2]}, "3 rows"),
+        ({}, np.ones((3, 2)), {"graph": NeighborGraph.build(np.eye(3))}, "not built from"),
+    ],
+)
+def test_bad_input(arguments, X, fit, message) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        IdentityClustering(**arguments).fit(X, **fit)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastface.errors import InvalidInputError
+from fastface.metrics import bcubed_scores, pairwise_scores
+
+labelings = st.integers(1, 25).flatmap(
+    lambda n: st.tuples(*[st.lists(st.integers(0, 6), min_size=n, max_size=n) for _ in range(2)])
+)
+
+
+def f(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@given(labelings)
+def test_pairwise_equals_counting_pairs(labels: tuple[list[int], list[int]]) -> None:
+    true, predicted = map(np.array, labels)
+    i, j = np.triu_indices(len(true), 1)
+    same_true, same_predicted = true[i] == true[j], predicted[i] == predicted[j]
+    both = (same_true & same_predicted).sum()
+    precision = both / same_predicted.sum() if same_predicted.any() else 1.0
+    recall = both / same_true.sum() if same_true.any() else 1.0
+    assert pairwise_scores(true, predicted) == pytest.approx(
+        (precision, recall, f(precision, recall))
+    )
+
+
+@given(labelings)
+def test_bcubed_equals_its_definition(labels: tuple[list[int], list[int]]) -> None:
+    true, predicted = map(np.array, labels)
+    same_true = true[:, None] == true
+    same_predicted = predicted[:, None] == predicted
+    both = (same_true & same_predicted).sum(axis=1)
+    precision = (both / same_predicted.sum(axis=1)).mean()
+    recall = (both / same_true.sum(axis=1)).mean()
+    assert bcubed_scores(true, predicted) == pytest.approx(
+        (precision, recall, f(precision, recall))
+    )
+
+
+def test_labels_of_any_type_score_alike() -> None:
+    names = ["ann", "bob", "ann", "cy"]
+    assert pairwise_scores(names, [0, 1, 0, 2]) == (1.0, 1.0, 1.0)
+    assert bcubed_scores(names, ["x", "y", "x", "z"]).f == 1.0
+
+
+def test_counts_do_not_overflow() -> None:
+    n = 3_000_000
+    labels = np.zeros(n, dtype=np.int8)
+    halves = np.arange(n) % 2
+    assert pairwise_scores(labels, labels).f == 1.0
+    assert pairwise_scores(labels, halves).recall == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("score", [pairwise_scores, bcubed_scores])
+@pytest.mark.parametrize(
+    ("true", "predicted", "message"),
+    [
+        ([1, 2], [1], "2 rows and labels_pred has 1"),
+        ([], [], "empty"),
+        ([[1]], [1], "shape"),
+        ([1.0, np.nan], [1, 2], "NaN"),
+    ],
+)
+def test_bad_labels(score, true, predicted, message) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        score(true, predicted)
