@@ -9,40 +9,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from fastface.graph import NeighborGraph
 from fastface.identities.kernel import KernelParameters, neighbor_probabilities, square_root
-from fastface.identities.linkage import link
+from fastface.identities.linkage import Items, Rows, average_linkage
 
 __all__ = ["overlap_linkage"]
 
 
-def _group_sums(values: NDArray[np.float64], groups: csr_matrix) -> NDArray[np.float64]:
-    return np.asarray(groups.T @ values)
+def _rows(matrix: csr_matrix) -> Rows:
+    return Rows(
+        matrix.indptr.astype(np.int64),
+        matrix.indices.astype(np.int32),
+        matrix.data.astype(np.float32),
+    )
 
 
-def _photos_of(photo_ids: NDArray[np.int64] | None, labels: NDArray[np.int64]) -> Any:
-    n_groups = int(labels.max()) + 1
+def _shared_photos(photo_ids: NDArray[np.int64] | None, n: int) -> csr_matrix:
+    """Return which face is in which photo, for photos of several faces."""
     if photo_ids is None:
-        return np.zeros(n_groups + 1, np.int64), np.empty(0, np.int64)
-    order = np.lexsort((photo_ids, labels))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=n_groups))])
-    return offsets.astype(np.int64), photo_ids[order]
-
-
-def _group_edges(
-    edges: tuple[NDArray[np.int32], NDArray[np.int32]], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    a, b = labels[edges[0]], labels[edges[1]]
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    n_groups = int(labels.max()) + 1
-    keys = np.unique((low * n_groups + high)[low != high])
-    return (keys // n_groups).astype(np.int32), (keys % n_groups).astype(np.int32)
+        return csr_matrix((n, 1))
+    _, codes, counts = np.unique(photo_ids, return_inverse=True, return_counts=True)
+    faces = np.flatnonzero(counts[codes] > 1)
+    columns = np.unique(codes[faces], return_inverse=True)[1]
+    shape = (n, int(columns.max(initial=0)) + 1)
+    return csr_matrix((np.ones(len(faces)), (faces, columns)), shape=shape)
 
 
 def overlap_linkage(
@@ -71,29 +65,33 @@ def overlap_linkage(
         Labels, numbered by first appearance.
     """
     parameters = parameters or KernelParameters()
+    n = len(X)
     probabilities = neighbor_probabilities(graph, parameters)
-    edges = graph.edges(below=parameters.longest_edge * parameters.cutoff)
-    rows = X.astype(np.float64)
-    squares = np.einsum("ij,ij->i", rows, rows)
+    first, second = graph.edges(below=parameters.longest_edge * parameters.cutoff)
+    edges = csr_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
+    photos = _shared_photos(photo_ids, n)
 
-    labels = np.arange(len(X), dtype=np.int64)
+    labels = np.arange(n, dtype=np.int64)
     for turn in range(1 + parameters.group_passes):
         n_groups = int(labels.max()) + 1
-        groups = csr_matrix(
-            (np.ones(len(X)), labels, np.arange(len(X) + 1)), shape=(len(X), n_groups)
+        groups = csr_matrix((np.ones(n), labels, np.arange(n + 1)), shape=(n, n_groups))
+        sizes = np.bincount(labels, minlength=n_groups).astype(np.int64)
+        between = groups.T @ (edges + edges.T) @ groups
+        items = Items(
+            sizes=sizes,
+            vectors=np.ascontiguousarray(groups.T @ X, dtype=np.float32),
+            length=1.0,
+            overlaps=_rows(_overlap_sums(probabilities, groups, sizes)),
+            edges=_rows(between.tocsr()),
+            photos=_rows((groups.T @ photos).tocsr()),
         )
-        counts = np.bincount(labels, minlength=n_groups).astype(np.int64)
-        overlap = _overlap_sums(probabilities, groups, counts)
-        joined = link(
-            _group_sums(rows, groups),
-            _group_sums(squares, groups),
-            counts,
-            (overlap.indptr.astype(np.int64), overlap.indices.astype(np.int32), overlap.data),
-            _photos_of(photo_ids, labels),
-            _group_edges(edges, labels),
-            cutoff=parameters.cutoff,
-            overlap_weight=parameters.overlap_weight,
-            stop=parameters.stop if turn == 0 else parameters.stop_between_groups,
+        joined = average_linkage(
+            items,
+            n_groups,
+            photos.shape[1],
+            parameters.cutoff,
+            parameters.overlap_weight,
+            parameters.stop if turn == 0 else parameters.stop_between_groups,
         )
         merged = np.unique(joined[labels], return_inverse=True)[1].astype(np.int64)
         if turn > 0 and int(merged.max()) + 1 == n_groups:
