@@ -1,0 +1,225 @@
+"""Making any embedding network take uint8 RGB crops in NHWC layout.
+
+Whatever a network wants (planes, BGR, its own normalisation) becomes part of its graph, so that
+every runtime is fed alike and nobody can forget a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastface.errors import ModelError
+from fastface.models.onnx_graph import BATCH, import_onnx, write_metadata
+from fastface.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
+__all__ = ["Interface", "find_interface", "take_crops"]
+
+_CROPS = "fastface_crops"
+_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a network takes and gives.
+
+    Attributes
+    ----------
+    input_name, output_name : str
+    takes_crops : bool
+        Whether the input already is uint8 NHWC; preprocessing is then the network's own.
+    layout : {"NCHW", "NHWC"}
+    """
+
+    input_name: str
+    output_name: str
+    takes_crops: bool
+    layout: Literal["NCHW", "NHWC"]
+
+
+def find_interface(path: Path, model: ModelProto, spec: ModelSpec) -> Interface:
+    """Check that a network takes crops of the spec's size and gives vectors of its length.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    model : ModelProto
+        With inferred shapes.
+    spec : ModelSpec
+        What it should be.
+
+    Returns
+    -------
+    Interface
+
+    Raises
+    ------
+    ModelError
+        If it does not: the message says in what.
+    """
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise ModelError(f"{path} must have one input, an image; it has {len(inputs)}: {names}")
+    takes_crops, layout = _check_input(path, inputs[0], spec)
+    output = _choose_output(path, list(model.graph.output), spec)
+    _check_output(path, output, spec)
+    return Interface(inputs[0].name, output.name, takes_crops, layout)
+
+
+def _check_input(
+    path: Path, value: ValueInfoProto, spec: ModelSpec
+) -> tuple[bool, Literal["NCHW", "NHWC"]]:
+    tensor = import_onnx().TensorProto
+    dims = _dims(value)
+    shown = f"{path}: input {value.name!r} of shape {_show(dims)}"
+    element = value.type.tensor_type.elem_type
+    if element not in (tensor.FLOAT, tensor.UINT8):
+        raise ModelError(
+            f"{shown} holds {_type_name(element)}; float32 or uint8 is wanted "
+            "(convert half precision with keep_io_types=True)"
+        )
+    if dims is None or len(dims) != 4 or _CHANNELS not in (dims[1], dims[3]):
+        raise ModelError(f"{shown} is no batch of colour images: (n, 3, h, w) or (n, h, w, 3)")
+    layout: Literal["NCHW", "NHWC"] = "NCHW" if dims[1] == _CHANNELS else "NHWC"
+    size = dims[2:] if layout == "NCHW" else dims[1:3]
+    if any(isinstance(d, int) and d != s for d, s in zip(size, spec.input_size, strict=True)):
+        raise ModelError(
+            f"{shown} takes crops of {_show(size)}, but the spec {spec.name!r} says "
+            f"{_show(list(spec.input_size))}: give the spec that belongs to this model"
+        )
+    if isinstance(dims[0], int):
+        raise ModelError(
+            f"{shown} has its batch dimension fixed at {dims[0]}; export the model with a dynamic "
+            "batch (in PyTorch, dynamic_axes={'input': {0: 'batch'}, 'output': {0: 'batch'}})"
+        )
+    takes_crops = element == tensor.UINT8
+    if takes_crops and layout != "NHWC":
+        raise ModelError(f"{shown} holds uint8 in NCHW layout; uint8 crops are (n, h, w, 3)")
+    return takes_crops, layout
+
+
+def _choose_output(path: Path, outputs: list[ValueInfoProto], spec: ModelSpec) -> ValueInfoProto:
+    names = ", ".join(output.name for output in outputs)
+    if spec.output_name is not None:
+        for output in outputs:
+            if output.name == spec.output_name:
+                return output
+        raise ModelError(f"{path} has no output {spec.output_name!r}; it has: {names}")
+    if len(outputs) != 1:
+        raise ModelError(
+            f"{path} has {len(outputs)} outputs ({names}); name the one with the embeddings: "
+            "dataclasses.replace(spec, output_name=...)"
+        )
+    return outputs[0]
+
+
+def _check_output(path: Path, value: ValueInfoProto, spec: ModelSpec) -> None:
+    dims = _dims(value)
+    shown = f"{path}: output {value.name!r} of shape {_show(dims)}"
+    element = value.type.tensor_type.elem_type
+    if element != import_onnx().TensorProto.FLOAT:
+        raise ModelError(f"{shown} holds {_type_name(element)}; float32 is wanted")
+    if dims is None:  # unknown until it runs; the runtime checks what really comes out
+        return
+    if len(dims) != 2:
+        raise ModelError(f"{shown} is no batch of vectors (n, {spec.embedding_size})")
+    if isinstance(dims[1], int) and dims[1] != spec.embedding_size:
+        raise ModelError(
+            f"{shown} gives vectors of {dims[1]} values, but the spec {spec.name!r} says "
+            f"{spec.embedding_size}: dataclasses.replace(spec, embedding_size={dims[1]}) if that "
+            "is right"
+        )
+
+
+def _dims(value: ValueInfoProto) -> list[int | str] | None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in tensor.shape.dim
+    ]
+
+
+def _show(dims: list[int | str] | list[int] | None) -> str:
+    return "unknown" if dims is None else "×".join(map(str, dims)) or "()"
+
+
+def _type_name(element: int) -> str:
+    name: str = import_onnx().TensorProto.DataType.Name(element)
+    return name.lower()
+
+
+def take_crops(model: ModelProto, interface: Interface, spec: ModelSpec) -> None:
+    """Put the preprocessing of the spec in front of a network, in place.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Changed: its only input becomes uint8 (batch, h, w, 3) RGB, its only output the embeddings.
+    interface : Interface
+        From `find_interface`.
+    spec : ModelSpec
+        Says color order, mean and deviation; stored in the file's metadata.
+    """
+    onnx = import_onnx()
+    graph = model.graph
+    kept = [output for output in graph.output if output.name == interface.output_name]
+    del graph.output[:]
+    graph.output.extend(kept)
+    if not interface.takes_crops:
+        nodes = _preprocessing(interface, spec)
+        old = [*graph.node]
+        del graph.node[:]
+        graph.node.extend([*nodes, *old])
+        rest = [value for value in graph.input if value.name != interface.input_name]
+        del graph.input[:]
+        crops = onnx.helper.make_tensor_value_info(
+            _CROPS, onnx.TensorProto.UINT8, [BATCH, *spec.input_size, _CHANNELS]
+        )
+        graph.input.extend([crops, *rest])
+        # Names of dimensions that the old input declared may now contradict the new one's.
+        del graph.value_info[:]
+        onnx.checker.check_model(model)
+    write_metadata(model, {"fastface.spec": spec.to_json()})
+
+
+def _preprocessing(interface: Interface, spec: ModelSpec) -> list[Any]:
+    """Return the nodes that lead from crops to the network's old input."""
+    onnx = import_onnx()
+    nodes: list[Any] = []
+    value = _CROPS
+
+    def add(operator: str, *others: str, output: str = "", **attributes: Any) -> None:
+        nonlocal value
+        output = output or f"fastface_{operator.lower()}"
+        nodes.append(onnx.helper.make_node(operator, [value, *others], [output], **attributes))
+        value = output
+
+    def constant(name: str, values: Any) -> str:
+        # A node, not an initializer: files of the first IR versions list those as inputs too.
+        name = f"fastface_{name}"
+        tensor = onnx.numpy_helper.from_array(values, name)
+        nodes.append(onnx.helper.make_node("Constant", [], [name], value=tensor))
+        return name
+
+    planes = interface.layout == "NCHW"
+    shape = (1, _CHANNELS, 1, 1) if planes else (1, 1, 1, _CHANNELS)
+    if spec.color_order == "bgr":
+        add("Gather", constant("bgr", np.array([2, 1, 0], dtype=np.int64)), axis=3)
+    if planes:
+        add("Transpose", perm=[0, 3, 1, 2])
+    add("Cast", to=onnx.TensorProto.FLOAT)
+    add("Sub", constant("mean", np.array(spec.mean, dtype=np.float32).reshape(shape)))
+    std = constant("std", np.array(spec.std, dtype=np.float32).reshape(shape))
+    add("Div", std, output=interface.input_name)
+    return nodes

@@ -1,0 +1,88 @@
+"""The only place where a runtime is chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from fastface.errors import BackendUnavailableError, InvalidInputError
+from fastface.models import Model
+from fastface.runtimes.onnxruntime import OnnxRuntime
+from fastface.runtimes.openvino import OpenVinoRuntime
+from fastface.runtimes.protocol import Runtime
+from fastface.validation import check_integer
+
+__all__ = ["list_runtimes", "open_runtime"]
+
+_RUNTIMES: dict[str, Callable[..., Runtime]] = {
+    OnnxRuntime.name: OnnxRuntime,
+    OpenVinoRuntime.name: OpenVinoRuntime,
+}
+# Fixed, so that what happens to be installed does not change the bits of an embedding.
+_AUTO = OnnxRuntime.name
+_MAX_THREADS = 1024
+
+
+def list_runtimes() -> list[str]:
+    """Return the names that `open_runtime` takes beside ``"auto"``, installed or not."""
+    return list(_RUNTIMES)
+
+
+def open_runtime(
+    model: Model,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    n_threads: int | None = None,
+) -> Runtime:
+    """Open a model for execution.
+
+    Parameters
+    ----------
+    model : Model
+        From `fastface.models.load`.
+    runtime : {"auto", "onnxruntime", "openvino"}
+        ``"auto"`` is ONNX Runtime, wherever it runs: another runtime gives other last bits, so it
+        is never chosen because it happens to be installed.
+    device : {"auto", "cpu"}
+        ``"auto"`` is the CPU.
+    precision : {"fp32"}
+        Arithmetic of the network.
+    n_threads : int, optional
+        Threads to compute with; as many as this process has cores if None.
+
+    Returns
+    -------
+    Runtime
+
+    Raises
+    ------
+    InvalidInputError
+        If a name is not one of those above or the number of threads makes no sense.
+    BackendUnavailableError
+        If the device is one that no runtime here serves.
+    MissingDependencyError
+        If the runtime is not installed.
+    ModelError
+        If it cannot open the file.
+    """
+    if runtime != "auto" and runtime not in _RUNTIMES:
+        allowed = ", ".join(["auto", *_RUNTIMES])
+        raise InvalidInputError(f"no runtime is called {runtime!r}; choose one of {allowed}")
+    if device not in ("auto", "cpu"):
+        raise BackendUnavailableError(
+            f"device {device!r}: embedding runs on the CPU only; use device='cpu'"
+        )
+    if precision != "fp32":
+        raise InvalidInputError(f"precision {precision!r} is not offered; use precision='fp32'")
+    if n_threads is None:
+        n_threads = _usable_cores()
+    n_threads = check_integer(n_threads, name="n_threads", low=1, high=_MAX_THREADS)
+    return _RUNTIMES[_AUTO if runtime == "auto" else runtime](model.onnx_path, n_threads=n_threads)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
