@@ -53,7 +53,17 @@ class MissingDependencyError(FastfaceError, ImportError):
 
     @classmethod
     def for_package(cls, package: str, *, extra: str, purpose: str) -> MissingDependencyError:
-        """Build the usual message: what is missing, what for, and the command that brings it."""
+        """Return the error with the usual message: what is missing, what for, what brings it.
+
+        Parameters
+        ----------
+        package : str
+            Name on the package index.
+        extra : str
+            The extra of fastface that brings it.
+        purpose : str
+            What needs it; the beginning of a sentence.
+        """
         return cls(f"{purpose} needs {package}: pip install 'fastface[{extra}]'")
 
 

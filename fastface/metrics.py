@@ -19,7 +19,17 @@ __all__ = ["Scores", "bcubed_scores", "pairwise_scores"]
 
 
 class Scores(NamedTuple):
-    """Precision, recall and their harmonic mean F, each in [0, 1]."""
+    """Precision, recall and their harmonic mean F, each in [0, 1].
+
+    Attributes
+    ----------
+    precision : float
+        Share of what was joined that belongs together.
+    recall : float
+        Share of what belongs together that was joined.
+    f : float
+        Harmonic mean of the two.
+    """
 
     precision: float
     recall: float

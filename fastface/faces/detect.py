@@ -258,6 +258,11 @@ def create_detector(name: str, **options: Any) -> Detector:
     **options
         Parameters of that detector's class.
 
+    Returns
+    -------
+    Detector
+        Ready to use.
+
     Raises
     ------
     InvalidInputError
@@ -273,5 +278,5 @@ def create_detector(name: str, **options: Any) -> Detector:
 
 
 def list_detectors() -> list[str]:
-    """Name every detector."""
+    """Return the name of every detector."""
     return list(_DETECTORS)

@@ -63,6 +63,11 @@ class FaceExtractor:
     def extract(self, path: str | os.PathLike[str]) -> list[Face]:
         """Return every face of a photo, from left to right; an empty list if there is none.
 
+        Parameters
+        ----------
+        path : path-like
+            The photo.
+
         Raises
         ------
         ImageError
@@ -71,7 +76,13 @@ class FaceExtractor:
         return self.extract_from(load_image(path, max_pixels=self.max_pixels))
 
     def extract_from(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Return every face of a photo that is decoded already, RGB (height, width, 3)."""
+        """Return every face of a photo that is decoded already.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (height, width, 3)
+            RGB, upright.
+        """
         faces = []
         for detection in self.detector.detect(image):
             crop = align_face(

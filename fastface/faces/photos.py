@@ -25,7 +25,17 @@ _FileId = tuple[int, int]
 
 
 class SkippedFile(NamedTuple):
-    """A file or folder that was passed over, and why."""
+    """A file or folder that was passed over, and why.
+
+    Attributes
+    ----------
+    file : str
+        Relative POSIX path.
+    reason : str
+        A short code.
+    message : str
+        The same for a person.
+    """
 
     file: str
     reason: str

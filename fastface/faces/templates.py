@@ -42,7 +42,18 @@ class AlignmentTemplate:
     sampling: Literal["dlib", "pixel"] = "pixel"
 
     def points_for(self, scheme: LandmarkScheme) -> NDArray[np.float64]:
-        """Return the template's points for a kind of landmarks, float64 (5, 2)."""
+        """Return the template's points for a kind of landmarks.
+
+        Parameters
+        ----------
+        scheme : {"eye-corners-nose", "eyes-nose-mouth"}
+            Which five points a detector marks.
+
+        Returns
+        -------
+        ndarray of float64, shape (5, 2)
+            x, y in pixels of the crop.
+        """
         if scheme == "eye-corners-nose":
             return np.array(self.eye_corners_nose, dtype=np.float64)
         if scheme == "eyes-nose-mouth":
@@ -122,6 +133,16 @@ _TEMPLATES = {
 def get_template(name: str) -> AlignmentTemplate:
     """Look up an alignment template by name.
 
+    Parameters
+    ----------
+    name : str
+        One of `list_templates`.
+
+    Returns
+    -------
+    AlignmentTemplate
+        The template.
+
     Raises
     ------
     InvalidInputError
@@ -134,5 +155,5 @@ def get_template(name: str) -> AlignmentTemplate:
 
 
 def list_templates() -> list[str]:
-    """Name every alignment template."""
+    """Return the name of every alignment template."""
     return list(_TEMPLATES)

@@ -55,7 +55,18 @@ class Detector(Protocol):
     landmark_scheme: LandmarkScheme
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """Find every face of an RGB photo (height, width, 3), sorted by box."""
+        """Find every face of a photo.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (height, width, 3)
+            RGB, upright.
+
+        Returns
+        -------
+        list of Detection
+            Sorted by box.
+        """
         ...
 
 

@@ -145,7 +145,18 @@ class NeighborGraph:
         return first.astype(np.int32), second.astype(np.int32)
 
     def check_matches(self, X: NDArray[Any]) -> None:
-        """Raise `InvalidInputError` unless the graph was built from exactly these rows."""
+        """Refuse rows that the graph was not built from.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, as given to `build` after validation.
+
+        Raises
+        ------
+        InvalidInputError
+            Shape, type or any value differs.
+        """
         if _fingerprint(X) != self.fingerprint:
             raise InvalidInputError(
                 f"the graph ({self.n_samples} rows) was not built from this matrix of shape"

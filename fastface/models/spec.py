@@ -142,6 +142,11 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """Return the spec that `to_json` wrote.
 
+        Parameters
+        ----------
+        text : str
+            JSON.
+
         Raises
         ------
         ModelError
