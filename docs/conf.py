@@ -23,12 +23,19 @@ myst_heading_anchors = 3
 # Docstrings carry shapes and dtypes, which say more than annotations do.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": False,
+    "exclude-members": "set_fit_request",  # scikit-learn adds it, with references of its own
+}
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 default_role = "code"
-# Signatures in the architecture page are written for people: `·` and `…` are not Python.
-suppress_warnings = ["misc.highlighting_failure"]
+suppress_warnings = [
+    "misc.highlighting_failure",  # the architecture's signatures are for people: `·` is not Python
+    "ref.python",  # "shape (size, size, 3)" looks to Sphinx like references to several attributes
+]
 
 html_theme = "furo"
 html_title = f"fastface {version}"
