@@ -113,18 +113,23 @@ def _check_limit(name: str, value: int, bound: int | None) -> None:
 def _open_regular_file(name: str, max_bytes: int) -> Iterator[IO[bytes]]:
     """Open without ever waiting: opening a pipe can block, and opening a device can act."""
     try:
-        _check_regular(name, os.stat(name), max_bytes)
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.stat(name)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise ImageError(f"{name}: cannot be read: {_why(error)}", reason="unreadable") from error
+        raise _unreadable(name, error) from error
+    _check_regular(name, status, max_bytes)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(name, error) from error
     with os.fdopen(descriptor, "rb") as file:
         # Again on what was opened: the name may have come to mean another file meanwhile.
         _check_regular(name, os.fstat(descriptor), max_bytes)
         yield file
 
 
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _unreadable(name: str, error: Exception) -> ImageError:
+    why = getattr(error, "strerror", None) or error
+    return ImageError(f"{name}: cannot be read: {why}", reason="unreadable")
 
 
 def _check_regular(name: str, status: os.stat_result, max_bytes: int) -> None:

@@ -26,6 +26,8 @@ __all__ = ["grade_face", "measure_sharpness"]
 
 _TYPICAL_RATIO = 0.09
 _HALF_SIZE = 50.0
+# What rounding to 8 bits alone adds: (4² + 4 · 1²) taps of variance 1/12 each.
+_ROUNDING_VARIANCE = 20 / 12
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -54,10 +56,10 @@ def measure_sharpness(crop: NDArray[np.uint8]) -> float:
     """Measure how much fine detail the middle of a crop holds.
 
     The variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) over the variance of the
-    brightness itself, so that contrast and light cancel out; that ratio r is mapped to
-    r / (r + 0.09), where 0.09 is the median of ordinary photos.  Only the central half of the
-    crop counts: a sharp background, or the black beyond the photo's edge, says nothing about
-    the face.  Noise counts as detail.
+    brightness itself, less what rounding to 8 bits adds, so that contrast and light cancel
+    out; that ratio r is mapped to r / (r + 0.09), where 0.09 is the median of ordinary photos.
+    Only the central half of the crop counts: a sharp background, or the black beyond the
+    photo's edge, says nothing about the face.  Noise counts as detail.
 
     Parameters
     ----------
@@ -77,5 +79,5 @@ def measure_sharpness(crop: NDArray[np.uint8]) -> float:
     laplacian = (
         luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
     )
-    ratio = float(laplacian.var()) / contrast
+    ratio = max(float(laplacian.var()) - _ROUNDING_VARIANCE, 0.0) / contrast
     return ratio / (ratio + _TYPICAL_RATIO)
