@@ -1,0 +1,121 @@
+"""``fastface cluster``: embeddings in, groups out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.cli.output import print_json
+from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "cluster",
+        parents=[common],
+        help="group embeddings of your own",
+        description="Group the rows of a matrix of embeddings into people.",
+    )
+    parser.add_argument(
+        "embeddings", metavar="EMBEDDINGS", help=".npy, or .parquet with a list column 'embedding'"
+    )
+    parser.add_argument(
+        "--out", "-o", required=True, metavar="FILE", help="labels: .npy, .csv or .parquet"
+    )
+    parser.add_argument(
+        "--method", default="auto", help="auto, overlap-linkage or chinese-whispers"
+    )
+    parser.add_argument("--neighbors", type=int, default=80, metavar="K", help="(%(default)s)")
+    parser.add_argument(
+        "--cutoff",
+        type=float,
+        help="distance between unit vectors beyond which two faces are hardly one person"
+        " (default: that of dlib's model)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--force", action="store_true", help="replace an existing FILE")
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Read, group, write."""
+    from fastface import IdentityClustering
+
+    source, target = Path(options.embeddings), Path(options.out)
+    if target.suffix not in (".npy", ".csv", ".parquet"):
+        raise InvalidInputError(f"--out {target} must end in .npy, .csv or .parquet")
+    if target.exists() and not options.force:
+        raise StorageError(f"{target} is there already: give another --out, or --force")
+    if not target.parent.is_dir():
+        raise StorageError(f"there is no folder {target.parent} to write {target.name} into")
+    chosen = {} if options.cutoff is None else {"cutoff": options.cutoff}
+    model = IdentityClustering(
+        options.method, n_neighbors=options.neighbors, n_threads=options.threads, **chosen
+    ).fit(_read(source))
+    try:
+        _write(target, model.labels_, model.confidence_)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error}") from error
+    if options.json:
+        print_json({"rows": len(model.labels_), "people": model.n_people_, "method": model.method_})
+    else:
+        print(f"{len(model.labels_)} rows, {model.n_people_} people: {target}")
+    return 0
+
+
+def _parquet(purpose: str) -> Any:
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingDependencyError.for_package(
+            "pyarrow", extra="faces", purpose=purpose
+        ) from error
+    return pq
+
+
+def _read(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise StorageError(f"there is no file {path}")
+    try:
+        if path.suffix == ".npy":
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return array
+        if path.suffix == ".parquet":
+            table = _parquet("Reading Parquet").read_table(path)
+            if "embedding" not in table.column_names:
+                raise InvalidInputError(
+                    f"{path} has columns {', '.join(table.column_names)};"
+                    " the embeddings must be in a list column 'embedding'"
+                )
+            return np.array(table["embedding"].to_pylist())
+    except (ValueError, EOFError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{path} holds no matrix of numbers: {error}") from error
+    raise InvalidInputError(f"{path} must end in .npy or .parquet")
+
+
+def _write(path: Path, labels: NDArray[np.int64], confidence: NDArray[np.float32]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, labels, allow_pickle=False)
+        elif path.suffix == ".csv":
+            with temporary.open("w", encoding="utf-8") as text:
+                text.write("row,person_id,confidence\n")
+                for row, (label, sure) in enumerate(zip(labels, confidence, strict=True)):
+                    text.write(f"{row},{label},{sure:.6g}\n")
+        else:
+            pq = _parquet("Writing Parquet")
+            import pyarrow as pa
+
+            pq.write_table(pa.table({"person_id": labels, "confidence": confidence}), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

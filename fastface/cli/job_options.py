@@ -1,0 +1,63 @@
+"""Options of the commands that work on photos, and their call of the job."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fastface.cli.output import choose_progress
+
+if TYPE_CHECKING:
+    from fastface.pipeline import RunResult
+
+__all__ = ["add_job_options", "call_job"]
+
+
+def add_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` and `embed` have in common."""
+    parser.add_argument("photos", metavar="PHOTOS", help="folder of photos, or one photo")
+    parser.add_argument("--out", "-o", required=True, metavar="FOLDER", help="the run folder")
+    parser.add_argument(
+        "--model", default="dlib-resnet", help="registered model or ONNX file (%(default)s)"
+    )
+    parser.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
+    parser.add_argument("--detector", default="dlib-hog", help="face detector (%(default)s)")
+    parser.add_argument(
+        "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
+    )
+    parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of model and kernels")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a run made with other parameters or photos"
+    )
+
+
+def call_job(
+    options: argparse.Namespace, *, method: str = "auto", group: bool = True, report: bool = True
+) -> RunResult:
+    """Run the main job as the options say."""
+    from fastface.errors import MissingDependencyError
+
+    try:
+        from fastface.pipeline import run
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces,report", purpose="Working on photos"
+        ) from error
+    return run(
+        options.photos,
+        options.out,
+        model=options.model,
+        spec=options.spec,
+        detector=options.detector,
+        upsample=options.upsample,
+        runtime=options.runtime,
+        method=method,
+        group=group,
+        report=report,
+        force=options.force,
+        workers=options.workers,
+        n_threads=options.threads,
+        progress=choose_progress(options),
+    )

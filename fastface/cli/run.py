@@ -1,0 +1,70 @@
+"""``fastface run``: photos in, people out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from fastface.cli.job_options import add_job_options, call_job
+from fastface.cli.output import print_json
+
+if TYPE_CHECKING:
+    from fastface.pipeline import RunResult
+
+_PEOPLE_SHOWN = 10
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "run",
+        parents=[common],
+        help="group the faces of a folder of photos into people",
+        description="Find, embed and group faces. The same command continues a stopped run.",
+    )
+    add_job_options(parser)
+    parser.add_argument(
+        "--method", default="auto", help="auto, overlap-linkage or chinese-whispers"
+    )
+    parser.add_argument("--no-report", action="store_true", help="tables only, no pages")
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the job and say what came of it."""
+    result = call_job(options, method=options.method, report=not options.no_report)
+    if options.json:
+        print_json(
+            {
+                "folder": str(result.folder),
+                "photos": result.n_photos,
+                "faces": result.n_faces,
+                "people": result.n_people,
+                "skipped": result.n_skipped,
+                "report": str(result.report) if result.report else None,
+                "reused": result.reused,
+            }
+        )
+    else:
+        _print_result(result)
+    return 0
+
+
+def _print_result(result: RunResult) -> None:
+    import pyarrow.parquet as pq
+
+    if result.reused:
+        print("finished already, with the same photos and parameters:")
+    print(
+        f"{result.n_photos} photos, {result.n_faces} faces, {result.n_people} people,"
+        f" {result.n_skipped} files without a face"
+    )
+    sizes = pq.read_table(result.folder / "people.parquet", columns=["n_faces"])["n_faces"]
+    several = [size for size in sizes.to_pylist() if size > 1]
+    if several:
+        shown = ", ".join(map(str, several[:_PEOPLE_SHOWN]))
+        more = ", …" if len(several) > _PEOPLE_SHOWN else ""
+        print(f"{len(several)} people with several faces: {shown}{more}")
+    print(f"tables: {result.folder}")
+    if result.report:
+        print(f"report: {result.report}")

@@ -1,0 +1,38 @@
+"""Columns of the tables in a run folder."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = ["CROPS", "FACES", "PEOPLE", "SHARD_FACES", "SKIPPED"]
+
+_FOUND = [
+    ("face_id", pa.int64()),
+    ("photo", pa.string()),
+    ("photo_id", pa.int64()),
+    ("left", pa.int32()),
+    ("top", pa.int32()),
+    ("right", pa.int32()),
+    ("bottom", pa.int32()),
+    ("landmarks", pa.list_(pa.float32(), 10)),
+    ("detector_score", pa.float32()),
+    ("size", pa.float32()),
+    ("sharpness", pa.float32()),
+    ("quality", pa.float32()),
+]
+
+# Before anybody is grouped, and with the crop in place.
+SHARD_FACES = pa.schema([*_FOUND, ("jpeg", pa.binary())])
+FACES = pa.schema([*_FOUND, ("person_id", pa.int64()), ("confidence", pa.float32())])
+CROPS = pa.schema([("face_id", pa.int64()), ("jpeg", pa.binary())])
+SKIPPED = pa.schema([("file", pa.string()), ("reason", pa.string()), ("message", pa.string())])
+PEOPLE = pa.schema(
+    [
+        ("person_id", pa.int64()),
+        ("name", pa.string()),
+        ("n_faces", pa.int64()),
+        ("n_photos", pa.int64()),
+        ("cover_face_id", pa.int64()),
+        ("confidence", pa.float32()),
+    ]
+)

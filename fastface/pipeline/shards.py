@@ -1,0 +1,128 @@
+"""Shards: finished pieces of an unfinished job, each a folder that appears whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fastface.errors import CorruptFileError
+from fastface.pipeline.extraction import PhotoResult
+from fastface.pipeline.schema import SHARD_FACES, SKIPPED
+from fastface.pipeline.storage import read_table, storage_errors, sync_folder, write_table
+
+__all__ = ["PHOTOS_PER_SHARD", "ShardStore"]
+
+# Part of what makes results the same however often a job was stopped: never depends on the machine.
+PHOTOS_PER_SHARD = 256
+
+
+class ShardStore:
+    """The shards of one run folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, index: int) -> Path:
+        """Return the folder of one shard."""
+        return self.folder / f"{index:08d}"
+
+    def has(self, index: int) -> bool:
+        """Whether a shard is finished."""
+        return self.path(index).is_dir()
+
+    def write(
+        self,
+        index: int,
+        first_photo: int,
+        photos: Sequence[str],
+        results: Sequence[PhotoResult],
+        embeddings: NDArray[np.float32],
+    ) -> None:
+        """Write one shard, whole or not at all.
+
+        Parameters
+        ----------
+        index : int
+            Its place.
+        first_photo : int
+            Place of its first photo in the listing.
+        photos, results : sequence
+            Its photos and what came of each.
+        embeddings : ndarray of float32, shape (n_faces, d)
+            One row a face, in order.
+        """
+        faces = [
+            {
+                "face_id": 0,  # counted when all shards are together
+                "photo": photo,
+                "photo_id": first_photo + offset,
+                **dict(zip(("left", "top", "right", "bottom"), map(int, face.box), strict=True)),
+                "landmarks": face.landmarks,
+                "detector_score": face.detector_score,
+                "size": face.size,
+                "sharpness": face.sharpness,
+                "quality": face.quality,
+                "jpeg": face.jpeg,
+            }
+            for offset, (photo, result) in enumerate(zip(photos, results, strict=True))
+            for face in result.faces
+        ]
+        skipped = [
+            {"file": photo, "reason": result.reason, "message": result.message}
+            for photo, result in zip(photos, results, strict=True)
+            if not result.faces
+        ]
+        target = self.path(index)
+        temporary = self.folder / f".{index:08d}.part"
+        with storage_errors(target):
+            if temporary.exists():
+                shutil.rmtree(temporary)
+            temporary.mkdir()
+            write_table(temporary / "faces.parquet", pa.Table.from_pylist(faces, SHARD_FACES))
+            write_table(temporary / "skipped.parquet", pa.Table.from_pylist(skipped, SKIPPED))
+            with (temporary / "embeddings.npy").open("wb") as file:
+                np.save(file, embeddings, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(temporary)
+            os.replace(temporary, target)
+            sync_folder(self.folder)
+
+    def read(self, index: int) -> tuple[pa.Table, pa.Table, NDArray[Any]]:
+        """Return faces, skipped and embeddings of one shard.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is damaged.
+        """
+        folder = self.path(index)
+        advice = f"remove {folder} and run the same command again"
+        try:
+            faces = read_table(folder / "faces.parquet")
+            skipped = read_table(folder / "skipped.parquet")
+            with (folder / "embeddings.npy").open("rb") as file:
+                embeddings = np.load(file, allow_pickle=False)
+        except (CorruptFileError, OSError, ValueError) as error:
+            raise CorruptFileError(f"{error}: {advice}") from error
+        if len(embeddings) != faces.num_rows or not faces.schema.equals(SHARD_FACES):
+            raise CorruptFileError(f"{folder} does not fit together: {advice}")
+        return faces, skipped, embeddings
+
+    def read_all(self, count: int) -> Iterator[tuple[pa.Table, pa.Table, NDArray[Any]]]:
+        """Yield every shard in order, one in memory at a time."""
+        for index in range(count):
+            yield self.read(index)

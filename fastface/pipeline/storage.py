@@ -1,0 +1,107 @@
+"""Files that are there are whole: written beside their name, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastface.errors import CorruptFileError, StorageError
+
+__all__ = ["read_json", "read_table", "replace_file", "sync_folder", "write_json", "write_table"]
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's complaints into one that says what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}. Finished work is kept:"
+            " make room or give permission, and run the same command again"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, then give it its name.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; what was at `path` before is then still there.
+    """
+    with storage_errors(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all."""
+    replace_file(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON object.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path} holds no JSON object")
+    return value
