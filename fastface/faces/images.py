@@ -89,9 +89,7 @@ def load_image(
     _check_limit("max_file_bytes", max_file_bytes, None)
     name = os.fsdecode(path)
     with _open_regular_file(name, max_file_bytes) as file:
-        head = file.read(HEADER_BYTES)
-        file.seek(0)
-        return _decode(file, _readable_format(name, head), name, max_pixels)
+        return _decode(file, name, max_pixels)
 
 
 def check_photo(image: NDArray[np.uint8]) -> None:
@@ -111,20 +109,24 @@ def _check_limit(name: str, value: int, bound: int | None) -> None:
 
 @contextlib.contextmanager
 def _open_regular_file(name: str, max_bytes: int) -> Iterator[IO[bytes]]:
-    """Open without ever waiting: opening a pipe can block, and opening a device can act."""
+    """Open a file that is surely no pipe or device: opening those can block, or act."""
     try:
         status = os.stat(name)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise _unreadable(name, error) from error
     _check_regular(name, status, max_bytes)
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened = _open_without_waiting(name)
     except OSError as error:
         raise _unreadable(name, error) from error
-    with os.fdopen(descriptor, "rb") as file:
+    with opened as file:
         # Again on what was opened: the name may have come to mean another file meanwhile.
-        _check_regular(name, os.fstat(descriptor), max_bytes)
+        _check_regular(name, os.fstat(file.fileno()), max_bytes)
         yield file
+
+
+def _open_without_waiting(name: str) -> IO[bytes]:
+    return open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:
@@ -169,7 +171,7 @@ def _heif_is_registered() -> bool:
     return True
 
 
-def _decode(file: IO[bytes], kind: str, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> NDArray[np.uint8]:
     try:
         import PIL.Image
     except ImportError as error:
@@ -177,7 +179,11 @@ def _decode(file: IO[bytes], kind: str, name: str, max_pixels: int) -> NDArray[n
             "Pillow", extra="faces", purpose="reading photos"
         ) from error
 
+    kind = "image"
     try:
+        head = file.read(HEADER_BYTES)
+        file.seek(0)
+        kind = _readable_format(name, head)
         with _quiet_pillow, PIL.Image.open(file, formats=[kind]) as image:
             _check_pixels(name, image.size, max_pixels)
             image.load()
@@ -190,6 +196,8 @@ def _decode(file: IO[bytes], kind: str, name: str, max_pixels: int) -> NDArray[n
         message = f"{name}: begins as {kind}, but its header is cut off or damaged"
         raise ImageError(message, reason="truncated") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not a decoder's
+            raise _unreadable(name, error) from error
         # Decoders answer hostile bytes with errors of any kind: struct, zlib, Syntax, Index, ...
         message = f"{name}: {kind} is cut off or damaged: {error}"
         raise ImageError(message, reason="truncated") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import socket
@@ -457,6 +458,27 @@ def test_no_permission(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     assert reason_of(path) == "unreadable"
+
+
+def test_failing_disk(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(Image.fromarray(quadrants()), "PNG"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert reason_of(path) == "unreadable"
+
+
+def test_name_that_becomes_a_pipe_or_folder_meanwhile(tmp_path, monkeypatch):
+    """The check before opening may be outrun: what was opened counts."""
+    regular = os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda *_: regular)
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason_of(tmp_path / "folder.jpg") == "unreadable"
+    assert reason_of(tmp_path / "pipe.jpg") == "not_a_file"
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, True, 10**12])
