@@ -70,7 +70,7 @@ def examine() -> dict[str, Any]:
         from fastface import models
 
         found["models"] = [
-            {"name": name, "licence": models.get_spec(name).licence} for name in models.list_specs()
+            {"name": spec.name, "licence": spec.licence} for spec in models.list_specs()
         ]
     return found
 
