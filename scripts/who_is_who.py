@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,13 +19,13 @@ MAX_PEOPLE = 20
 MAX_PHOTOS = 8
 
 
-def photos_of_people(run: Path) -> list[list[str]]:
-    """Return the photos of each person, the largest person first."""
+def photos_of_people(run: Path) -> dict[int, list[str]]:
+    """Return the photos of each person by number, the largest person first."""
     table = pq.read_table(run / "faces.parquet", columns=["photo", "person_id"]).to_pydict()
     people: dict[int, list[str]] = defaultdict(list)
     for photo, person in zip(table["photo"], table["person_id"], strict=True):
         people[person].append(photo)
-    return [people[person] for person in sorted(people)]
+    return dict(sorted(people.items()))
 
 
 def listing(names: Sequence[str]) -> str:
@@ -33,11 +34,11 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_PHOTOS]) + (f" and {more} more" if more > 0 else "")
 
 
-def print_people(people: Sequence[Sequence[str]]) -> None:
+def print_people(people: Mapping[int, Sequence[str]]) -> None:
     """Print those with several faces one a line, and the others together."""
-    together = [photos for photos in people if len(photos) > 1]
-    alone = [photos[0] for photos in people if len(photos) == 1]
-    for number, photos in enumerate(together[:MAX_PEOPLE], start=1):
+    together = {number: photos for number, photos in people.items() if len(photos) > 1}
+    alone = [photos[0] for photos in people.values() if len(photos) == 1]
+    for number, photos in islice(together.items(), MAX_PEOPLE):
         print(f"  person {number}, {len(photos)} faces: {listing(photos)}")
     if len(together) > MAX_PEOPLE:
         print(f"  and {len(together) - MAX_PEOPLE} more people with several faces")
