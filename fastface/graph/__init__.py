@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from fastface.graph.neighbors import NeighborGraph
+from fastface.graph.rows import unit_rows
 
-__all__ = ["NeighborGraph"]
+__all__ = ["NeighborGraph", "unit_rows"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
 
 from fastface.distances import nearest_neighbors
-from fastface.errors import CorruptFileError, InvalidInputError, StorageError
-from fastface.validation import check_integer, check_matrix
+from fastface.errors import CorruptFileError, InvalidInputError
+from fastface.graph.rows import fingerprint, unit_rows
+from fastface.graph.storage import read_arrays, write_arrays
+from fastface.validation import METRICS, check_integer, check_matrix, check_metric
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["NeighborGraph"]
 
@@ -25,13 +25,7 @@ _FORMAT = "fastface-neighbor-graph"
 _VERSION = 1
 
 
-def _fingerprint(X: NDArray[Any]) -> str:
-    digest = hashlib.sha256(f"{X.shape} {X.dtype}".encode())
-    digest.update(memoryview(X).cast("B"))
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeighborGraph:
     """Exact k nearest neighbours of every row, a row never its own neighbour.
 
@@ -43,13 +37,19 @@ class NeighborGraph:
         Distances in `metric`.
     metric : str
         Metric of the distances.
+    normalized : bool
+        Whether rows were scaled to length one before they were compared.
+    n_features : int
+        Width of the rows.
     fingerprint : str
-        SHA-256 of the rows the graph was built from.
+        SHA-256 of the rows the graph was built from, as they were given.
     """
 
     indices: NDArray[np.int32]
     distances: NDArray[np.float32]
     metric: str
+    normalized: bool
+    n_features: int
     fingerprint: str
 
     @classmethod
@@ -59,6 +59,7 @@ class NeighborGraph:
         *,
         n_neighbors: int = 80,
         metric: str = "euclidean",
+        normalize: bool = False,
         device: str = "auto",
         n_threads: int | None = None,
     ) -> NeighborGraph:
@@ -72,10 +73,12 @@ class NeighborGraph:
             How many; where there are fewer other rows, all of them.
         metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
             Distance.
+        normalize : bool
+            Scale rows to length one before they are compared.
         device : str
             Where to compute.
         n_threads : int, optional
-            Threads.
+            Threads; by default `fastface.get_num_threads`.  The graph does not depend on it.
 
         Returns
         -------
@@ -85,32 +88,34 @@ class NeighborGraph:
         Raises
         ------
         InvalidInputError
-            If `X` is not a finite matrix.
+            If `X` is not a finite matrix, or `normalize` meets a row of zeros.
         """
         x = check_matrix(X)
+        check_metric(metric)
         k = min(check_integer(n_neighbors, name="n_neighbors", low=1), len(x) - 1)
+        compared = unit_rows(x) if normalize else x
         if k == 0:
             distances, indices = np.empty((1, 0), np.float32), np.empty((1, 0), np.int32)
         else:
             distances, indices = nearest_neighbors(
-                x,
+                compared,
                 n_neighbors=k,
                 metric=metric,
                 exclude_self=True,
                 device=device,
                 n_threads=n_threads,
             )
-        return cls(indices, distances, metric, _fingerprint(x))
+        return cls(indices, distances, metric, bool(normalize), x.shape[1], fingerprint(x))
 
     @property
     def n_samples(self) -> int:
         """Number of rows."""
-        return self.indices.shape[0]
+        return int(self.indices.shape[0])
 
     @property
     def n_neighbors(self) -> int:
         """Number of neighbours of each row."""
-        return self.indices.shape[1]
+        return int(self.indices.shape[1])
 
     def to_csr(self) -> csr_matrix:
         """Return the directed graph as a sparse matrix of distances, zeros stored.
@@ -119,30 +124,44 @@ class NeighborGraph:
         -------
         scipy.sparse.csr_matrix of float32, shape (n_samples, n_samples)
         """
+        from scipy.sparse import csr_matrix
+
         offsets = np.arange(self.n_samples + 1, dtype=np.int64) * self.n_neighbors
         shape = (self.n_samples, self.n_samples)
         return csr_matrix((self.distances.ravel(), self.indices.ravel(), offsets), shape=shape)
 
-    def edges(self, *, below: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return undirected edges shorter than `below`, each once.
+    def symmetric(self, *, mutual: bool = False, below: float = np.inf) -> csr_matrix:
+        """Return the graph without directions, as a sparse matrix of distances, zeros stored.
 
         Parameters
         ----------
+        mutual : bool
+            Keep a pair only where each is a neighbour of the other; otherwise one way is enough.
         below : float
-            Exclusive limit on the distance.
+            Keep only distances smaller than this.
 
         Returns
         -------
-        first, second : ndarray of int32, shape (n_edges,)
-            ``first < second``, in increasing order.
+        scipy.sparse.csr_matrix of float32, shape (n_samples, n_samples)
+            Columns increase along a row.
         """
-        near = self.distances < below
-        rows = np.repeat(np.arange(self.n_samples, dtype=np.int64), near.sum(axis=1))
-        columns = self.indices[near].astype(np.int64)
-        low, high = np.minimum(rows, columns), np.maximum(rows, columns)
-        keys = np.unique(low * self.n_samples + high)
-        first, second = np.divmod(keys, self.n_samples)
-        return first.astype(np.int32), second.astype(np.int32)
+        from scipy.sparse import coo_matrix
+
+        from fastface.graph.symmetry import MUTUAL, ONE_WAY, directions
+
+        kinds = directions(self.indices, self.distances, below)
+        rows, places = np.nonzero(kinds == MUTUAL)
+        columns, distances = self.indices[rows, places], self.distances[rows, places]
+        if not mutual:
+            low, places = np.nonzero(kinds == ONE_WAY)
+            high, between = self.indices[low, places], self.distances[low, places]
+            rows = np.concatenate([rows, low, high])
+            columns = np.concatenate([columns, high, low])
+            distances = np.concatenate([distances, between, between])
+        shape = (self.n_samples, self.n_samples)
+        matrix = coo_matrix((distances, (rows, columns)), shape=shape).tocsr()
+        matrix.sort_indices()
+        return matrix
 
     def check_matches(self, X: NDArray[Any]) -> None:
         """Refuse rows that the graph was not built from.
@@ -150,17 +169,17 @@ class NeighborGraph:
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
-            Rows, as given to `build` after validation.
+            Rows as they were given to `build`, of any floating type.
 
         Raises
         ------
         InvalidInputError
-            Shape, type or any value differs.
+            If the shape or any value, as float32, differs.
         """
-        if _fingerprint(X) != self.fingerprint:
+        if X.shape != (self.n_samples, self.n_features) or fingerprint(X) != self.fingerprint:
             raise InvalidInputError(
-                f"the graph ({self.n_samples} rows) was not built from this matrix of shape"
-                f" {X.shape}: build it again"
+                f"the graph of {self.n_samples} rows and {self.n_features} features was not built"
+                f" from this matrix of shape {X.shape}: build it again"
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -176,40 +195,28 @@ class NeighborGraph:
         StorageError
             If it cannot be written.
         """
-        target = Path(path)
         header = {
             "format": _FORMAT,
             "version": _VERSION,
             "metric": self.metric,
+            "normalized": self.normalized,
+            "n_samples": self.n_samples,
+            "n_features": self.n_features,
             "fingerprint": self.fingerprint,
         }
-        try:
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(
-                        file,
-                        header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-                        indices=self.indices,
-                        distances=self.distances,
-                    )
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise StorageError(f"cannot write the graph to {target}: {error}") from error
+        write_arrays(Path(path), header, {"indices": self.indices, "distances": self.distances})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> NeighborGraph:
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> NeighborGraph:
         """Read a graph written by `save`.
 
         Parameters
         ----------
         path : path-like
             The file.
+        mmap : bool
+            Map the arrays from disk instead of reading them: for graphs larger than memory.  What
+            they hold is then checked for plausibility, not against its checksum.
 
         Returns
         -------
@@ -223,24 +230,40 @@ class NeighborGraph:
             If it is damaged, of another kind or of another version.
         """
         target = Path(path)
-        try:
-            with target.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                header = json.loads(bytes(file["header"]))
-                indices, distances = file["indices"], file["distances"]
-        except FileNotFoundError:
-            raise StorageError(f"there is no graph at {target}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        header, arrays = read_arrays(target, mmap=mmap)
+        found = (header.get("format"), header.get("version"))
+        if found != (_FORMAT, _VERSION):
             raise CorruptFileError(
-                f"{target} is not a whole neighbour graph ({error}): build it again"
-            ) from error
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise CorruptFileError(
-                f"{target} has format {header.get('format')!r} version {header.get('version')!r};"
-                f" this fastface reads {_FORMAT!r} version {_VERSION}: build it again"
+                f"{target} has format {found[0]!r} version {found[1]!r}; this fastface reads"
+                f" {_FORMAT!r} version {_VERSION}: build the graph again"
             )
-        n = len(indices)
-        if indices.shape != distances.shape or (
-            indices.size and not (indices.min() >= 0 and indices.max() < n)
-        ):
+        try:
+            graph = cls(
+                arrays["indices"],
+                arrays["distances"],
+                str(header["metric"]),
+                bool(header["normalized"]),
+                int(header["n_features"]),
+                str(header["fingerprint"]),
+            )
+            plausible = graph._is_plausible(int(header["n_samples"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"{target} lacks a part ({error!r}): build it again") from error
+        if not plausible:
             raise CorruptFileError(f"{target} holds impossible neighbours: build it again")
-        return cls(indices, distances, header["metric"], header["fingerprint"])
+        return graph
+
+    def _is_plausible(self, n_samples: int) -> bool:
+        """Whether methods can walk the graph without leaving it."""
+        return (
+            self.metric in METRICS
+            and self.indices.ndim == 2
+            and self.indices.shape == self.distances.shape
+            and self.indices.dtype == np.int32
+            and self.distances.dtype == np.float32
+            and self.n_samples == n_samples >= 1
+            and (
+                self.indices.size == 0
+                or (int(self.indices.min()) >= 0 and int(self.indices.max()) < n_samples)
+            )
+        )

@@ -16,43 +16,50 @@ from fastface.graph import NeighborGraph
 __all__ = ["chinese_whispers"]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _sweep(starts, targets, order, labels, photos, n_photos, taken, constrained):  # type: ignore[no-untyped-def]
-    changes = 0
+@njit(cache=True, nogil=True)
+def _sweep(
+    offsets: NDArray[np.int64],
+    targets: NDArray[np.int32],
+    order: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    mates: NDArray[np.int64],
+) -> int:
+    """Visit every face once; return how many changed their label."""
+    n_changed = 0
+    votes = np.zeros(labels.size, np.int64)
     for face in order:
-        neighbors = targets[starts[face] : starts[face + 1]]
-        if len(neighbors) == 0:
-            continue
-        votes = np.sort(labels[neighbors])
-        own, photo = labels[face], photos[face]
-        best, best_votes = own, 0
-        i = 0
-        while i < len(votes):
-            label = votes[i]
-            j = i
-            while j < len(votes) and votes[j] == label:
-                j += 1
-            allowed = (
-                not constrained or label == own or not taken.get(label * n_photos + photo, False)
-            )
-            if j - i > best_votes and allowed:
-                best, best_votes = label, j - i
-            i = j
-        if best != own:
-            if constrained:
-                taken[own * n_photos + photo] = False
-                taken[best * n_photos + photo] = True
+        neighbors = targets[offsets[face] : offsets[face + 1]]
+        for neighbor in neighbors:
+            votes[labels[neighbor]] += 1
+        # Labels held in the same photo cannot be taken.
+        mate = mates[face]
+        while mate != face:
+            votes[labels[mate]] = 0
+            mate = mates[mate]
+        best, most = labels[face], votes[labels[face]]
+        for neighbor in neighbors:
+            label = labels[neighbor]
+            if votes[label] > most or (votes[label] == most > 0 and label < best):
+                best, most = label, votes[label]
+        for neighbor in neighbors:
+            votes[labels[neighbor]] = 0
+        if best != labels[face]:
             labels[face] = best
-            changes += 1
-    return changes
+            n_changed += 1
+    return n_changed
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _taken(labels, photos, n_photos):  # type: ignore[no-untyped-def]
-    taken = {np.int64(-1): True}
-    for face in range(len(labels)):
-        taken[labels[face] * n_photos + photos[face]] = True
-    return taken
+def _photo_rings(photo_ids: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    """Return for every face the next one in its photo, the last leading back to the first."""
+    following = np.arange(n)
+    if photo_ids is None:
+        return following
+    order = np.argsort(photo_ids, kind="stable")
+    starts = np.flatnonzero(np.diff(photo_ids[order], prepend=photo_ids[order[0]] - 1))
+    ends = np.append(starts[1:], n) - 1
+    following[order[:-1]] = order[1:]
+    following[order[ends]] = order[starts]
+    return following
 
 
 def chinese_whispers(
@@ -84,23 +91,13 @@ def chinese_whispers(
         Labels, numbered by first appearance.
     """
     n = graph.n_samples
-    first, second = graph.edges(below=threshold)
-    rows = np.concatenate([first, second]).astype(np.int64)
-    targets = np.concatenate([second, first]).astype(np.int64)[np.argsort(rows, kind="stable")]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))]).astype(np.int64)
+    links = graph.symmetric(below=threshold)
+    offsets, targets = links.indptr.astype(np.int64), links.indices.astype(np.int32)
     order = np.random.Generator(np.random.Philox(seed)).permutation(n)
-
+    mates = _photo_rings(photo_ids, n)
     labels = np.arange(n, dtype=np.int64)
-    constrained = photo_ids is not None
-    photos = (
-        np.unique(photo_ids, return_inverse=True)[1].astype(np.int64)
-        if photo_ids is not None
-        else np.zeros(n, np.int64)
-    )
-    n_photos = int(photos.max()) + 1
-    taken = _taken(labels if constrained else labels[:0], photos, n_photos)
     for _ in range(max_sweeps):
-        if not _sweep(starts, targets, order, labels, photos, n_photos, taken, constrained):
+        if _sweep(offsets, targets, order, labels, mates) == 0:
             break
     _, first_seen, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first_seen), np.int64)

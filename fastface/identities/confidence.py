@@ -3,14 +3,60 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from fastface.graph import NeighborGraph
 
 __all__ = ["face_confidence"]
 
-_BLOCK = 4096
+
+@njit(cache=True, nogil=True)
+def _sums(X: NDArray[np.float32], labels: NDArray[np.int64], n_people: int) -> NDArray[np.float32]:
+    sums = np.zeros((n_people, X.shape[1]), np.float32)
+    for face in range(len(X)):
+        for feature in range(X.shape[1]):
+            sums[labels[face], feature] += X[face, feature]
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def _product(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    total = 0.0
+    for feature in range(a.size):
+        total += float(a[feature]) * float(b[feature])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _nearness(
+    X: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float32],
+    neighbors: NDArray[np.int32],
+    alone: float,
+    nobody: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared distance of each face to its own person's others and to the next best person."""
+    n = len(X)
+    own = np.full(n, alone)
+    other = np.full(n, nobody)
+    met = np.full(len(counts), -1, np.int64)
+    for face in range(n):
+        person = labels[face]
+        met[person] = face
+        if counts[person] > 1:
+            rest = _product(X[face], sums[person]) - _product(X[face], X[face])
+            own[face] = max(0.0, 2.0 - 2.0 * rest / (counts[person] - 1))
+        for place in range(neighbors.shape[1]):
+            candidate = labels[neighbors[face, place]]
+            if met[candidate] == face:
+                continue
+            met[candidate] = face
+            mean = _product(X[face], sums[candidate]) / counts[candidate]
+            other[face] = min(other[face], max(0.0, 2.0 - 2.0 * mean))
+    return own, other
 
 
 def face_confidence(
@@ -22,10 +68,11 @@ def face_confidence(
 ) -> NDArray[np.float32]:
     """Compare each face's distance to its own person with that to the next best.
 
-    With the distance `a` to the mean of the other faces of its person (`cutoff` for a person of
-    one face) and `b` to the nearest mean among other people met in its neighbour list (twice the
-    cutoff where there is none), the confidence is ``1/2 + (b - a) / (2 max(a, b))``: 1/2 when the
-    two are as near, towards 1 when the own person is much nearer.
+    With the root mean square distance `a` to the other faces of its person (`cutoff` for a person
+    of one face) and `b` to the faces of the nearest other person met in its neighbour list (twice
+    the cutoff where there is none nearer), the confidence is ``1/2 + (b - a) / (2 max(a, b))``: 1/2
+    when the two are as near, towards 1 when the own person is much nearer.  It orders faces by
+    doubt; it is not a probability.
 
     Parameters
     ----------
@@ -43,28 +90,11 @@ def face_confidence(
     ndarray of float32, shape (n_samples,)
         In [0, 1].
     """
-    n = len(X)
-    counts = np.bincount(labels).astype(np.float64)
-    groups = csr_matrix((np.ones(n), labels, np.arange(n + 1)), shape=(n, len(counts)))
-    sums = np.asarray(groups.T @ X.astype(np.float64))
-    means = sums / counts[:, None]
-
-    own = np.full(n, float(cutoff))
-    company = counts[labels] > 1
-    rest = (sums[labels[company]] - X[company]) / (counts[labels[company], None] - 1)
-    own[company] = np.linalg.norm(X[company] - rest, axis=1)
-
-    other = np.full(n, 2.0 * cutoff)
-    for start in range(0, n, _BLOCK):
-        rows = np.arange(start, min(n, start + _BLOCK))
-        people = labels[graph.indices[rows]]
-        foreign = people != labels[rows, None]
-        pairs = np.unique(np.repeat(rows, foreign.sum(axis=1)) * len(counts) + people[foreign])
-        face, person = np.divmod(pairs, len(counts))
-        distance = np.linalg.norm(X[face] - means[person], axis=1)
-        np.minimum.at(other, face, distance)
-
+    counts = np.bincount(labels)
+    sums = _sums(X, labels, len(counts))
+    squares = _nearness(X, labels, counts, sums, graph.indices, cutoff**2, (2 * cutoff) ** 2)
+    own, other = np.sqrt(squares[0]), np.sqrt(squares[1])
     larger = np.maximum(own, other)
-    ratio = np.divide(other - own, larger, out=np.zeros(n), where=larger > 0)
+    ratio = np.divide(other - own, larger, out=np.zeros(len(X)), where=larger > 0)
     confidence: NDArray[np.float32] = (0.5 + 0.5 * ratio).astype(np.float32)
     return confidence

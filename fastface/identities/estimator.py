@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.base import BaseEstimator, ClusterMixin  # type: ignore[import-untyped]
 
 from fastface.errors import InvalidInputError
-from fastface.graph import NeighborGraph
+from fastface.graph import NeighborGraph, unit_rows
 from fastface.identities.chinese_whispers import chinese_whispers
 from fastface.identities.confidence import face_confidence
+from fastface.identities.cutoff import estimate_cutoff
 from fastface.identities.kernel import DLIB_CUTOFF, KernelParameters
 from fastface.identities.overlap_linkage import overlap_linkage
 from fastface.validation import check_integer, check_matrix
@@ -20,6 +23,8 @@ from fastface.validation import check_integer, check_matrix
 __all__ = ["METHODS", "IdentityClustering"]
 
 METHODS = ("overlap-linkage", "chinese-whispers")
+# dlib's examples link descriptors nearer than 0.5, where the cutoff is 0.55.
+WHISPERS_THRESHOLD = 0.5 / 0.55
 
 
 class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -34,13 +39,17 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         neighbour overlap.  ``"chinese-whispers"`` is the classic that dlib offers.
     n_neighbors : int
         Neighbours of each face in the graph.
-    cutoff : float
+    cutoff : float or "estimate"
         Distance between L2-normalised embeddings beyond which two faces are hardly ever one
-        person.  It belongs to the embedding model; the default is that of dlib's.
+        person.  It belongs to the embedding model; the default is that of dlib's.  ``"estimate"``
+        takes it from the data, which must be 100 faces or more of many people.
     device : str
         Where the graph is built.
     n_threads : int, optional
         Threads for the graph.  Results do not depend on it.
+    callback : callable, optional
+        Called with the name of each step as it begins: ``"neighbors"``, ``"people"``,
+        ``"confidence"``.
 
     Attributes
     ----------
@@ -54,6 +63,8 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         The method that was used.
     graph_ : NeighborGraph
         The neighbour graph of the normalised rows.
+    cutoff_ : float
+        The cutoff that was used.
     n_features_in_ : int
         Number of features.
     """
@@ -63,15 +74,17 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         method: str = "auto",
         *,
         n_neighbors: int = 80,
-        cutoff: float = DLIB_CUTOFF,
+        cutoff: float | Literal["estimate"] = DLIB_CUTOFF,
         device: str = "auto",
         n_threads: int | None = None,
+        callback: Callable[[str], object] | None = None,
     ) -> None:
         self.method = method
         self.n_neighbors = n_neighbors
         self.cutoff = cutoff
         self.device = device
         self.n_threads = n_threads
+        self.callback = callback
 
     def fit(
         self,
@@ -105,39 +118,55 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             If the embeddings, the photo ids or a parameter cannot be used.
         """
         method = self._resolve_method()
-        if not (isinstance(self.cutoff, (int, float)) and 0 < self.cutoff < 2):
-            raise InvalidInputError(
-                f"cutoff is a distance between unit vectors, between 0 and 2; got {self.cutoff!r}"
-            )
-        check_integer(self.n_neighbors, name="n_neighbors", low=1)
-        rows = _unit_rows(check_matrix(X))
-        photos = None if photo_ids is None else _photo_codes(photo_ids, len(rows))
+        self._check_parameters()
+        x = check_matrix(X)
+        photos = None if photo_ids is None else _photo_codes(photo_ids, len(x))
+        if graph is not None:
+            _check_graph(graph, x)
+        rows = unit_rows(x)
+        cutoff = estimate_cutoff(rows) if self.cutoff == "estimate" else float(self.cutoff)
+
         if graph is None:
+            self._tell("neighbors")
             graph = NeighborGraph.build(
-                rows,
+                x,
                 n_neighbors=self.n_neighbors,
                 metric="euclidean",
+                normalize=True,
                 device=self.device,
                 n_threads=self.n_threads,
             )
-        else:
-            graph.check_matches(rows)
-
+        self._tell("people")
         if method == "overlap-linkage":
-            parameters = replace(KernelParameters(), cutoff=float(self.cutoff))
+            parameters = replace(KernelParameters(), cutoff=cutoff)
             labels = overlap_linkage(rows, graph, photo_ids=photos, parameters=parameters)
         else:
-            # dlib links raw descriptors nearer than 0.5, which is 0.5 / 0.55 of its cutoff.
-            threshold = 0.5 / 0.55 * float(self.cutoff)
-            labels = chinese_whispers(graph, threshold=threshold, photo_ids=photos)
-
+            labels = chinese_whispers(
+                graph, threshold=WHISPERS_THRESHOLD * cutoff, photo_ids=photos
+            )
+        self._tell("confidence")
         self.labels_ = _by_size(labels)
-        self.confidence_ = face_confidence(rows, self.labels_, graph, cutoff=float(self.cutoff))
+        self.confidence_ = face_confidence(rows, self.labels_, graph, cutoff=cutoff)
         self.n_people_ = int(self.labels_.max()) + 1
         self.method_ = method
         self.graph_ = graph
-        self.n_features_in_ = rows.shape[1]
+        self.cutoff_ = cutoff
+        self.n_features_in_ = x.shape[1]
         return self
+
+    def _tell(self, step: str) -> None:
+        if self.callback is not None:
+            self.callback(step)
+
+    def _check_parameters(self) -> None:
+        cutoff: Any = self.cutoff
+        is_length = isinstance(cutoff, numbers.Real) and 0 < float(cutoff) < 2
+        if not (is_length or cutoff == "estimate"):
+            raise InvalidInputError(
+                "cutoff is a distance between unit vectors, between 0 and 2, or 'estimate';"
+                f" got {cutoff!r}"
+            )
+        check_integer(self.n_neighbors, name="n_neighbors", low=1)
 
     def _resolve_method(self) -> str:
         if self.method == "auto":
@@ -149,16 +178,13 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self.method
 
 
-def _unit_rows(X: NDArray[Any]) -> NDArray[np.float32]:
-    norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
-    if not norms.all():
-        zero = np.flatnonzero(norms == 0)
-        listed = ", ".join(map(str, zero[:5])) + (", …" if len(zero) > 5 else "")
+def _check_graph(graph: NeighborGraph, X: NDArray[Any]) -> None:
+    if graph.metric != "euclidean" or not graph.normalized:
         raise InvalidInputError(
-            f"{len(zero)} rows of X are all zero and have no direction to compare"
-            f" (rows {listed}): drop them"
+            f"the graph compares by {graph.metric} with normalize={graph.normalized}; people are"
+            " found on metric='euclidean' with normalize=True"
         )
-    return (X / norms[:, None]).astype(np.float32)
+    graph.check_matches(X)
 
 
 def _photo_codes(photo_ids: ArrayLike, n: int) -> NDArray[np.int64]:
@@ -167,7 +193,14 @@ def _photo_codes(photo_ids: ArrayLike, n: int) -> NDArray[np.int64]:
         raise InvalidInputError(
             f"photo_ids must name one photo for each of the {n} rows, got shape {photos.shape}"
         )
-    return np.unique(photos, return_inverse=True)[1].astype(np.int64)
+    try:
+        if photos.dtype.kind == "f" and np.isnan(photos).any():
+            raise InvalidInputError("photo_ids holds NaN: every face needs the name of its photo")
+        return np.unique(photos, return_inverse=True)[1].astype(np.int64)
+    except TypeError:
+        raise InvalidInputError(
+            "photo_ids must be all numbers or all strings, so that equal ones can be found"
+        ) from None
 
 
 def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:

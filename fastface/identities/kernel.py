@@ -62,23 +62,16 @@ def neighbor_probabilities(graph: NeighborGraph, parameters: KernelParameters) -
     scipy.sparse.csr_matrix of float64, shape (n_samples, n_samples)
         Rows sum to one; column indices increase.
     """
-    n, k = graph.n_samples, graph.n_neighbors
+    n = graph.n_samples
     radii = _local_radii(graph, parameters)
-    rows = np.repeat(np.arange(n, dtype=np.int64), k)
-    columns = graph.indices.ravel().astype(np.int64)
-    distances = graph.distances.ravel().astype(np.float64)
-
-    # A pair is mutual when its key appears from both ends.
-    keys = np.minimum(rows, columns) * n + np.maximum(rows, columns)
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    mutual = counts[inverse] == 2
-    product = radii[rows] * radii[columns]
-    reach = np.minimum(parameters.cutoff, parameters.radius_factor * np.sqrt(product))
-    kept = mutual & (distances < reach)
+    near = graph.symmetric(mutual=True, below=parameters.cutoff)
+    rows = np.repeat(np.arange(n), np.diff(near.indptr))
+    distances = near.data.astype(np.float64)
+    product = radii[rows] * radii[near.indices]
+    kept = distances < parameters.radius_factor * np.sqrt(product)
     weights = np.exp(-(distances[kept] ** 2) / (2 * product[kept]))
 
-    shape = (n, n)
-    affinity = coo_matrix((weights, (rows[kept], columns[kept])), shape=shape).tocsr()
+    affinity = coo_matrix((weights, (rows[kept], near.indices[kept])), shape=(n, n)).tocsr()
     affinity = (affinity + identity(n, format="csr")).tocsr()
     affinity.sort_indices()
     totals = np.asarray(affinity.sum(axis=1)).ravel()

@@ -67,8 +67,8 @@ def overlap_linkage(
     parameters = parameters or KernelParameters()
     n = len(X)
     probabilities = neighbor_probabilities(graph, parameters)
-    first, second = graph.edges(below=parameters.longest_edge * parameters.cutoff)
-    edges = csr_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
+    edges = graph.symmetric(below=parameters.longest_edge * parameters.cutoff)
+    edges.data = np.ones_like(edges.data)  # a distance of zero is an edge like any other
     photos = _shared_photos(photo_ids, n)
 
     labels = np.arange(n, dtype=np.int64)
@@ -76,7 +76,7 @@ def overlap_linkage(
         n_groups = int(labels.max()) + 1
         groups = csr_matrix((np.ones(n), labels, np.arange(n + 1)), shape=(n, n_groups))
         sizes = np.bincount(labels, minlength=n_groups).astype(np.int64)
-        between = groups.T @ (edges + edges.T) @ groups
+        between = groups.T @ edges @ groups
         items = Items(
             sizes=sizes,
             vectors=np.ascontiguousarray(groups.T @ X, dtype=np.float32),

@@ -97,10 +97,16 @@ def test_confidence_prefers_faces_near_their_person(faces: np.ndarray) -> None:
         ({}, np.ones(3), {}, "shape"),
         ({}, np.empty((0, 4)), {}, "0 rows"),
         ({}, np.array([[1.0, np.nan]]), {}, r"X\[0, 1\] is nan"),
-        ({}, np.array([[1.0, 0], [0, 0]]), {}, r"rows 1"),
+        ({}, np.array([[1.0, 0], [0, 0]]), {}, r"rows 1\)"),
         ({}, np.array([["a"]]), {}, "dtype"),
         ({}, np.ones((3, 2)), {"photo_ids": [1, 2]}, "3 rows"),
-        ({}, np.ones((3, 2)), {"graph": NeighborGraph.build(np.eye(3))}, "not built from"),
+        ({}, np.ones((3, 2)), {"graph": NeighborGraph.build(np.eye(3))}, "normalize=True"),
+        (
+            {},
+            np.ones((3, 2)),
+            {"graph": NeighborGraph.build(np.eye(3), normalize=True)},
+            "not built from",
+        ),
     ],
 )
 def test_bad_input(arguments, X, fit, message) -> None:

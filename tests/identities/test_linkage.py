@@ -46,7 +46,8 @@ def dense_linkage(rows: np.ndarray, graph: NeighborGraph, p: KernelParameters) -
     square = ((rows[:, None] - rows) ** 2).sum(axis=2)
     kernel = 0.4 * (1 - square / p.cutoff**2) + 0.6 * overlap_rows @ overlap_rows.T
     linked = np.zeros_like(kernel, dtype=bool)
-    linked[graph.edges(below=p.longest_edge * p.cutoff)] = True
+    near = graph.distances < p.longest_edge * p.cutoff
+    linked[np.nonzero(near)[0], graph.indices[near]] = True
     linked |= linked.T
     groups = [{i} for i in range(len(rows))]
     while True:
