@@ -52,7 +52,8 @@ def collect(
     def write_crops(crops_path: Path) -> None:
         def write_embeddings(path: Path) -> None:
             if total == 0:
-                np.save(path.open("wb"), np.empty((0, dim), np.float32), allow_pickle=False)
+                with path.open("wb") as file:
+                    np.save(file, np.empty((0, dim), np.float32), allow_pickle=False)
                 return
             out = open_memmap(path, "w+", np.float32, (total, dim))
             done = 0

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import fastface
+from fastface.cli import main
+from fastface.progress import NullProgress, TerminalProgress
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.eye(5, 32), 6, axis=0) + rng.standard_normal((30, 32)) * 0.03
+    np.save(tmp_path / "embeddings.npy", rows.astype(np.float32))
+    return tmp_path / "embeddings.npy"
+
+
+def test_cluster_writes_labels(embeddings: Path, tmp_path: Path, capsys) -> None:
+    expected = np.repeat(np.arange(5), 6)
+    for name in ("labels.npy", "labels.csv", "labels.parquet"):
+        assert main(["cluster", str(embeddings), "--out", str(tmp_path / name)]) == 0
+    assert "30 rows, 5 people" in capsys.readouterr().out
+    assert np.load(tmp_path / "labels.npy").tolist() == expected.tolist()
+    table = pq.read_table(tmp_path / "labels.parquet")
+    assert table["person_id"].to_pylist() == expected.tolist()
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    assert lines[0] == "row,person_id,confidence"
+    assert [int(line.split(",")[1]) for line in lines[1:]] == expected.tolist()
+
+
+def test_cluster_reads_parquet(embeddings: Path, tmp_path: Path, capsys) -> None:
+    rows = np.load(embeddings)
+    pq.write_table(pa.table({"embedding": rows.tolist()}), tmp_path / "in.parquet")
+    out = str(tmp_path / "out.npy")
+    assert main(["cluster", str(tmp_path / "in.parquet"), "-o", out, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"rows": 30, "people": 5, "method": "overlap-linkage"}
+
+
+def test_cluster_never_overwrites(embeddings: Path, tmp_path: Path, capsys) -> None:
+    target = tmp_path / "labels.npy"
+    target.write_bytes(b"mine")
+    assert main(["cluster", str(embeddings), "-o", str(target)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert target.read_bytes() == b"mine"
+    assert main(["cluster", str(embeddings), "-o", str(target), "--force"]) == 0
+    assert np.load(target).shape == (30,)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "a.npy", "no matrix of numbers"),
+        (b"junk", "a.npy", "no matrix of numbers"),
+        (b"junk", "a.parquet", "no matrix of numbers"),
+        (b"junk", "a.txt", "must end in .npy or .parquet"),
+        (None, "absent.npy", "no file"),
+    ],
+)
+def test_cluster_bad_files(content, name, message, tmp_path: Path, capsys) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["cluster", str(tmp_path / name), "-o", str(tmp_path / "out.npy")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fastface: error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_cluster_refuses_pickles_and_bad_values(tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    rows = np.ones((4, 3))
+    rows[2, 1] = np.nan
+    np.save(tmp_path / "nan.npy", rows)
+    out = ["-o", str(tmp_path / "out.npy")]
+    assert main(["cluster", str(tmp_path / "objects.npy"), *out]) == 1
+    assert main(["cluster", str(tmp_path / "nan.npy"), *out]) == 1
+    assert "X[2, 1] is nan" in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_run_exit_codes(tmp_path: Path, capsys) -> None:
+    (tmp_path / "photos").mkdir()
+    assert main(["run", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == 3
+    assert main(["run", str(tmp_path / "absent"), "--out", str(tmp_path / "run")]) == 1
+    assert main(["run", str(tmp_path), "-o", str(tmp_path / "r"), "--model", "magic"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert "no photos" in errors[0]
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(SystemExit) as stop:
+        main(["run"])
+    assert stop.value.code == 2
+
+
+def test_interrupt_exits_with_130(monkeypatch, tmp_path: Path, capsys) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastface.pipeline.run", stop)
+    assert main(["run", str(tmp_path), "-o", str(tmp_path / "run")]) == 130
+    assert "goes on where it was" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_photos_to_people(shared_faces: Path, tmp_path: Path, capsys) -> None:
+    """The real thing: dlib's detector, the default model, the report."""
+    photos = tmp_path / "photos with ünïcode"
+    photos.mkdir()
+    wild = sorted((shared_faces / "wild" / "photos").iterdir())[:12]
+    for photo in wild:
+        (photos / photo.name).symlink_to(photo)
+    (photos / "text.jpg").write_text("not a photo")
+    (photos / "zero.png").write_bytes(b"")
+    out = tmp_path / "run"
+    assert main(["run", str(photos), "--out", str(out), "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["photos"] == 14
+    assert found["faces"] >= 11
+    assert Path(found["report"]).is_file()
+    skipped = pq.read_table(out / "skipped.parquet").to_pylist()
+    reasons = {row["file"]: row["reason"] for row in skipped}
+    assert reasons["text.jpg"] == "not_an_image"
+    assert reasons["zero.png"] == "empty"
+    assert main(["run", str(photos), "--out", str(out)]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert main(["report", str(out), "--json"]) == 0
+
+
+def test_doctor(capsys) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["instruction_set"] in found["instruction_sets"] == list(fastface.available_isas())
+    assert "dlib-resnet" in [model["name"] for model in found["models"]]
+    assert main(["doctor"]) == 0
+    assert "kernels: " in capsys.readouterr().out
+
+
+def test_report_of_nothing(tmp_path: Path, capsys) -> None:
+    assert main(["report", str(tmp_path)]) == 1
+    assert "is not a finished run folder" in capsys.readouterr().err
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys; from fastface.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numba', 'sklearn', 'scipy', 'onnxruntime', 'dlib', 'pyarrow', 'PIL'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("HEAVY []\n")
+    assert "exit codes" in done.stdout
+
+
+def test_progress_in_a_pipe_is_plain_lines() -> None:
+    stream = io.StringIO()
+    with TerminalProgress(stream).step("faces", 3, "photos") as step:
+        for _ in range(3):
+            step.advance()
+    assert stream.getvalue().startswith("faces: 3/3 photos, ")
+    assert "\r" not in stream.getvalue()
+    with NullProgress().step("faces", 3, "photos") as silent:
+        silent.advance()
