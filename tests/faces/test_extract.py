@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fastface.errors import ImageError, InvalidInputError
-from fastface.faces import AlignmentTemplate, FaceExtractor, get_template
+from fastface.faces import AlignmentTemplate, Detection, FaceExtractor, detect, get_template
 
 
 def fingerprint(faces) -> list[tuple]:
@@ -96,3 +96,23 @@ def test_import_needs_no_optional_package():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_detector_with_other_landmarks(monkeypatch, one_face):
+    """The registry takes a new detector, and its own landmarks are aligned as such."""
+    template = get_template("arcface-112")
+    landmarks = template.points_for("eyes-nose-mouth").astype(np.float32) + [30, 20]
+
+    class Fixed:
+        name = "fixed"
+        landmark_scheme = "eyes-nose-mouth"
+
+        def __init__(self, *, upsample: int) -> None:
+            self.upsample = upsample
+
+        def detect(self, image: np.ndarray) -> list[Detection]:
+            return [Detection((30, 20, 142, 132), 0.9, landmarks)]
+
+    monkeypatch.setitem(detect._DETECTORS, "fixed", Fixed)
+    (face,) = FaceExtractor(template, "fixed").extract_from(one_face)
+    assert np.abs(face.crop.astype(int) - one_face[20:132, 30:142]).max() <= 1
