@@ -126,6 +126,12 @@ class ModelSpec:
                 "a finite number above 0" + (" or None" if optional else ""),
             )
 
+        self._require(
+            self.output_name is None or isinstance(self.output_name, str),
+            "output_name",
+            "a string or None",
+        )
+
     def _require(self, holds: bool, field: str, allowed: str) -> None:
         if not holds:
             raise InvalidInputError(

@@ -148,6 +148,12 @@ class LayerGraph:
         self._pixels = None
 
     def _convolve(self, layer: Convolution, scale: Scale | None) -> None:
+        self._n_layers += 1
+        if layer.filters.shape[1] != self.value.channels:
+            raise ModelError(
+                f"layer {self._n_layers} convolves {layer.filters.shape[1]} channels, "
+                f"the value before it has {self.value.channels}"
+            )
         if max(layer.padding) > 0:
             # Padding adds zeros after the mean is gone; folding the mean would change the border.
             self._finish_pixels()
@@ -155,7 +161,6 @@ class LayerGraph:
         if self._pixels is not None:
             filters, biases = _fold_pixels(filters, biases, self._pixels)
             self._pixels = None
-        self._n_layers += 1
         self._emit_convolution(filters, biases, stride=layer.stride, padding=layer.padding)
 
     def _emit_convolution(
@@ -166,12 +171,7 @@ class LayerGraph:
         stride: Pair,
         padding: Pair,
     ) -> None:
-        n_filters, n_inputs, *window = filters.shape
-        if n_inputs != self.value.channels:
-            raise ModelError(
-                f"layer {self._n_layers} convolves {n_inputs} channels, "
-                f"the value before it has {self.value.channels}"
-            )
+        n_filters, _, *window = filters.shape
         rows, columns = _slide(self.value, (window[0], window[1]), stride, padding)
         name = f"conv_{self._n_layers:03d}"
         output = self._builder.node(
