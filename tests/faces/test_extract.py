@@ -101,7 +101,8 @@ def test_import_needs_no_optional_package():
 def test_a_detector_with_other_landmarks(monkeypatch, one_face):
     """The registry takes a new detector, and its own landmarks are aligned as such."""
     template = get_template("arcface-112")
-    landmarks = template.points_for("eyes-nose-mouth").astype(np.float32) + [30, 20]
+    points = template.points_for("eyes-nose-mouth") + np.array([30, 20])
+    landmarks = points.astype(np.float32)
 
     class Fixed:
         name = "fixed"
