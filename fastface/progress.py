@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, Protocol, TextIO
 
 __all__ = ["NullProgress", "Progress", "Step", "TerminalProgress"]
@@ -89,14 +90,17 @@ class TerminalProgress:
     @contextmanager
     def step(self, title: str, total: int, unit: str) -> Iterator[Step]:
         """Show one step while it is worked on."""
-        tqdm: Any = None
-        if self._stream.isatty():
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                tqdm = None
+        tqdm = _tqdm() if self._stream.isatty() else None
         if tqdm is None:
             yield _Lines(title, total, unit, self._stream)
         else:
             with tqdm(total=total, desc=title, unit=f" {unit}", file=self._stream) as bar:
                 yield _Bar(bar)
+
+
+def _tqdm() -> Any:
+    """Return tqdm's bar where it is installed."""
+    try:
+        return import_module("tqdm").tqdm
+    except ImportError:
+        return None

@@ -27,7 +27,7 @@ METHODS = ("overlap-linkage", "chinese-whispers")
 WHISPERS_THRESHOLD = 0.5 / 0.55
 
 
-class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class IdentityClustering(ClusterMixin, BaseEstimator):
     """Group face embeddings into people, without being told how many there are.
 
     Every face belongs to somebody: a face without company is a person with one face.

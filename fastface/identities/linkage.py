@@ -12,7 +12,7 @@ compared at all.
 from __future__ import annotations
 
 import heapq
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -35,7 +35,7 @@ class Items(NamedTuple):
     sizes: NDArray[np.int64]  # (m,) faces in each
     vectors: NDArray[np.float32]  # (m, d) sums of their embeddings; overwritten
     length: float  # common length of the embeddings
-    overlaps: Rows  # sums of their unit rows s; overwritten
+    overlaps: Rows  # sums of their unit rows s
     edges: Rows  # which items are compared; symmetric, values unused
     photos: Rows  # photos in which they are, if those hold several faces; values unused
 
@@ -43,7 +43,8 @@ class Items(NamedTuple):
 class _Groups(NamedTuple):
     """Groups while they grow, each named by its lowest item.
 
-    Lists are chains over the entries of `Items`: joining two lists moves no entry.
+    Neighbours and photos are chains over the entries of `Items`: joining two moves no entry.  Rows
+    are read far more often than joined: each lies in one piece of a pool, a joined one at its end.
     """
 
     parent: NDArray[np.int32]
@@ -52,8 +53,9 @@ class _Groups(NamedTuple):
     vectors: NDArray[np.float32]
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
-    row_next: NDArray[np.int64]
-    row_head: NDArray[np.int64]
+    row_start: NDArray[np.int64]
+    row_size: NDArray[np.int64]
+    pool_end: NDArray[np.int64]  # (1,) entries of the pool in use or abandoned
     targets: NDArray[np.int32]
     edge_next: NDArray[np.int64]
     edge_head: NDArray[np.int64]
@@ -103,11 +105,10 @@ def _lay_open(groups: _Groups, desk: _Desk, group: int) -> None:
     desk.tick[0] += 1
     tick = desk.tick[0]
     desk.group_marks[group] = tick
-    entry = groups.row_head[group]
-    while entry >= 0:
+    start = groups.row_start[group]
+    for entry in range(start, start + groups.row_size[group]):
         desk.values[groups.columns[entry]] = groups.values[entry]
         desk.value_marks[groups.columns[entry]] = tick
-        entry = groups.row_next[entry]
     entry = groups.photo_head[group]
     while entry >= 0:
         desk.photo_marks[groups.photos[entry]] = tick
@@ -140,12 +141,11 @@ def _similarity(
     for feature in range(groups.vectors.shape[1]):
         product += float(groups.vectors[group, feature]) * float(groups.vectors[other, feature])
     overlap = 0.0
-    entry = groups.row_head[other]
-    while entry >= 0:
+    start, tick = groups.row_start[other], desk.tick[0]
+    for entry in range(start, start + groups.row_size[other]):
         column = groups.columns[entry]
-        if desk.value_marks[column] == desk.tick[0]:
+        if desk.value_marks[column] == tick:
             overlap += float(desk.values[column]) * float(groups.values[entry])
-        entry = groups.row_next[entry]
     n_pairs = float(groups.sizes[group]) * float(groups.sizes[other])
     squared = 2.0 * (length * length - product / n_pairs)
     closeness = 1.0 - squared / (cutoff * cutoff)
@@ -226,30 +226,58 @@ def _merge(groups: _Groups, desk: _Desk, group: int, other: int) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _close_gaps(groups: _Groups) -> None:
+    """Move all rows to the front of the pool, in the order in which they lie."""
+    live = np.flatnonzero(groups.row_size)
+    end = 0
+    for group in live[np.argsort(groups.row_start[live])]:
+        start, size = groups.row_start[group], groups.row_size[group]
+        for place in range(size):
+            groups.columns[end + place] = groups.columns[start + place]
+            groups.values[end + place] = groups.values[start + place]
+        groups.row_start[group] = end
+        end += size
+    groups.pool_end[0] = end
+
+
+@njit(cache=True, nogil=True)
+def _append_entry(groups: _Groups, column: int, value: float) -> None:
+    groups.columns[groups.pool_end[0]] = column
+    groups.values[groups.pool_end[0]] = value
+    groups.pool_end[0] += 1
+
+
+@njit(cache=True, nogil=True)
 def _add_row(groups: _Groups, desk: _Desk, group: int, other: int) -> None:
-    """Add the sparse row of `other` to that of `group`; entries of a shared column become one."""
+    """Add the row of `other` to that of `group`; entries of a shared column become one."""
+    n_entries = groups.row_size[group] + groups.row_size[other]
+    if groups.pool_end[0] + n_entries > groups.columns.size:
+        _close_gaps(groups)
     _lay_open(groups, desk, other)
     tick = desk.tick[0]
-    entry = groups.row_head[group]
-    last = np.int64(-1)
-    while entry >= 0:
-        column = groups.columns[entry]
+    joined = groups.pool_end[0]
+    start = groups.row_start[group]
+    for entry in range(start, start + groups.row_size[group]):
+        column, value = groups.columns[entry], groups.values[entry]
         if desk.value_marks[column] == tick:
-            groups.values[entry] += desk.values[column]
-            desk.value_marks[column] = tick - 1
-        last = entry
-        entry = groups.row_next[entry]
-    entry = groups.row_head[other]
-    while entry >= 0:
+            value += desk.values[column]
+            desk.value_marks[column] = 0
+        _append_entry(groups, column, value)
+    start = groups.row_start[other]
+    for entry in range(start, start + groups.row_size[other]):
         if desk.value_marks[groups.columns[entry]] == tick:
-            if last < 0:
-                groups.row_head[group] = entry
-            else:
-                groups.row_next[last] = entry
-            last = entry
-        entry = groups.row_next[entry]
-    if last >= 0:
-        groups.row_next[last] = -1
+            _append_entry(groups, groups.columns[entry], groups.values[entry])
+    groups.row_start[group] = joined
+    groups.row_size[group] = groups.pool_end[0] - joined
+    groups.row_size[other] = 0
+
+
+@njit(cache=True, nogil=True)
+def _pool(entries: NDArray[Any]) -> NDArray[Any]:
+    """Return twice the room: joined rows are never longer than both, so that one more copy fits."""
+    pool = np.empty(2 * entries.size, entries.dtype)
+    pool[: entries.size] = entries
+    return pool
 
 
 @njit(cache=True, nogil=True)
@@ -264,7 +292,7 @@ def average_linkage(
     Parameters
     ----------
     items : Items
-        What to merge.  Its vectors and overlaps are overwritten.
+        What to merge.  Its vectors are overwritten.
     n_columns, n_photos : int
         One more than the largest column of the overlaps and than the largest photo.
     cutoff, overlap_weight, stop : float
@@ -276,7 +304,7 @@ def average_linkage(
         The lowest item of the group each item is in.
     """
     m = items.sizes.size
-    row_next, row_head, _ = _chains(items.overlaps.offsets)
+    offsets = items.overlaps.offsets
     edge_next, edge_head, edge_tail = _chains(items.edges.offsets)
     photo_next, photo_head, photo_tail = _chains(items.photos.offsets)
     groups = _Groups(
@@ -284,10 +312,11 @@ def average_linkage(
         np.zeros(m, np.int32),
         items.sizes.copy(),
         items.vectors,
-        items.overlaps.columns,
-        items.overlaps.values,
-        row_next,
-        row_head,
+        _pool(items.overlaps.columns),
+        _pool(items.overlaps.values),
+        offsets[:-1].copy(),
+        np.diff(offsets),
+        offsets[-1:].copy(),
         items.edges.columns,
         edge_next,
         edge_head,

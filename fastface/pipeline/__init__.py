@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from fastface.pipeline.job import RunResult, run
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastface.pipeline.job import RunResult, run
 
 __all__ = ["RunResult", "run"]
+
+
+def __getattr__(name: str) -> object:
+    # Worker processes import `fastface.pipeline.extraction` alone; the job would cost each of them
+    # a second of imports.
+    if name not in __all__:
+        raise AttributeError(f"module 'fastface.pipeline' has no attribute {name!r}")
+    from fastface.pipeline import job
+
+    return getattr(job, name)

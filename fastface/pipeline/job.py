@@ -369,9 +369,7 @@ def _version(package: str) -> str | None:
 def _write_report(folder: RunFolder, progress: Progress) -> None:
     from fastface.report import write_report
 
-    with progress.step("report", 1, "pages") as step:
-        write_report(folder.path)
-        step.advance()
+    write_report(folder.path, progress=progress)
 
 
 def _finished(folder: RunFolder, reused: bool) -> RunResult:
