@@ -48,6 +48,8 @@ def chromium() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _private_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keep tests out of the user's cache, but convert the model only once a test run."""
     monkeypatch.setenv("FASTFACE_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))

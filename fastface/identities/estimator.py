@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClusterMixin  # type: ignore[import-untyped]
+from sklearn.base import BaseEstimator, ClusterMixin
 
 from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph, unit_rows
@@ -27,7 +27,7 @@ METHODS = ("overlap-linkage", "chinese-whispers")
 WHISPERS_THRESHOLD = 0.5 / 0.55
 
 
-class IdentityClustering(ClusterMixin, BaseEstimator):
+class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Group face embeddings into people, without being told how many there are.
 
     Every face belongs to somebody: a face without company is a person with one face.
