@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastface.cli.output import print_json
+from fastface.cli.output import choose_progress, print_json
 from fastface.errors import MissingDependencyError
 
 
@@ -30,7 +30,7 @@ def call(options: argparse.Namespace) -> int:
         raise MissingDependencyError.for_package(
             error.name or "a package", extra="report", purpose="The report"
         ) from error
-    page = write_report(options.run, photo_root=options.photos)
+    page = write_report(options.run, photo_root=options.photos, progress=choose_progress(options))
     if options.json:
         print_json({"report": str(page)})
     else:

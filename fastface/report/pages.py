@@ -48,9 +48,12 @@ REASONS = {
     "no_face": ("No face found", "The photo was read, and the detector saw no face in it."),
     "empty": ("Empty file", "The file has no bytes."),
     "not_an_image": ("Not an image", "The content is no image, whatever the name says."),
-    "truncated": ("Cut short", "The image ends before its last row."),
+    "truncated": ("Cut off or damaged", "The image is cut off or damaged."),
     "too_large": ("Too many pixels", "The image is larger than the limit on pixels."),
     "unreadable": ("Unreadable", "The file could not be opened or decoded."),
+    "bad_name": ("Name not in Unicode", "The name cannot be stored in the result tables."),
+    "not_a_file": ("Not a file", "A folder, a pipe or a device stands where a photo should."),
+    "crashed": ("Crashed", "Reading this file ended the process that read it."),
     "unsupported_format": ("Unsupported format", "The kind of image is not one that is read."),
 }
 
@@ -165,6 +168,7 @@ class Pages:
         return {
             "histogram": size_histogram(len(person.faces) for person in self.data.people),
             "timings": timing_bars(timings),
+            "whole": _whole_job(info),
             "model": _rows(_mapping(info, "model")),
             "parameters": _rows(_mapping(info, "parameters")),
             "versions": _rows(_mapping(info, "versions")),
@@ -338,6 +342,16 @@ def _mapping(info: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _rows(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(str(key).replace("_", " "), _plain(value)) for key, value in mapping.items()]
+
+
+def _whole_job(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    wall, busy = info.get("wall_seconds"), info.get("share_of_cores_busy")
+    rows = []
+    if isinstance(wall, (int, float)):
+        rows.append(("the whole job", text.duration(wall)))
+    if isinstance(busy, (int, float)):
+        rows.append(("cores busy", f"{busy:.0%}"))
+    return rows
 
 
 def _plain(value: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from fastface.errors import StorageError
+from fastface.progress import NullProgress, Progress, Step
 
 from .folder import replacing
 from .pages import Pages
@@ -16,7 +16,8 @@ from .views import crop_address
 
 ASSETS = Path(__file__).parent / "assets"
 
-Progress = Callable[[int, int], None]
+# A face is written as a crop, with its person and in its photo.
+_SHOWN_PER_FACE = 3
 
 
 def write_report(
@@ -37,8 +38,8 @@ def write_report(
         The folder that ``fastface run`` made.
     photo_root : path, optional
         Where the photos are now.  By default, where ``run.json`` says they were.
-    progress : callable, optional
-        Called with (steps done, steps in all) as the work goes on.
+    progress : Progress, optional
+        What to tell how far the work is; nothing by default.
 
     Returns
     -------
@@ -61,16 +62,20 @@ def write_report(
     data = read_run(folder)
     target = folder / "report"
     pages = Pages(data, PhotoLinks(_photo_root(data, photo_root), target))
-    steps = _Steps(_n_steps(pages), progress)
-    with replacing(target) as building:
+    total = _SHOWN_PER_FACE * len(data.faces)
+    with (
+        replacing(target) as building,
+        (progress or NullProgress()).step("report", total, "steps") as step,
+    ):
         for asset in sorted(ASSETS.iterdir()):
             shutil.copyfile(asset, building / asset.name)
-        _write_crops(data, building, steps)
+        _write_crops(data, building, step)
         for name in ("people", "photos", "skipped"):
             (building / name).mkdir()
         for page in pages:
             (building / page.name).write_text(page.html, encoding="utf-8", newline="\n")
-            steps.advance(page.n_faces)
+            if page.n_faces:
+                step.advance(page.n_faces)
     return target / "index.html"
 
 
@@ -86,12 +91,7 @@ def _photo_root(data: RunData, given: str | Path | None) -> Path:
     )
 
 
-def _n_steps(pages: Pages) -> int:
-    """Count faces three times: as a crop, with their person, in their photo."""
-    return 3 * len(pages.data.faces)
-
-
-def _write_crops(data: RunData, building: Path, steps: _Steps) -> None:
+def _write_crops(data: RunData, building: Path, step: Step) -> None:
     parents: set[Path] = set()
     for face_id, jpeg in iterate_crops(data.folder, len(data.faces)):
         path = building / crop_address(face_id)
@@ -99,16 +99,4 @@ def _write_crops(data: RunData, building: Path, steps: _Steps) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             parents.add(path.parent)
         path.write_bytes(jpeg)
-        steps.advance(1)
-
-
-class _Steps:
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._done = 0
-        self._total = total
-        self._progress = progress
-
-    def advance(self, n: int) -> None:
-        self._done += n
-        if self._progress is not None and n:
-            self._progress(self._done, self._total)
+        step.advance()

@@ -135,6 +135,8 @@ def make_run(tmp_path: Path) -> MakeRun:
             "photo_root": str(photos),
             "counts": {"photos": len(order)},
             "timings": {"detect": 75.0, "group": 0.5},
+            "wall_seconds": 80.2,
+            "share_of_cores_busy": 0.874,
         }
         (folder / "run.json").write_text(json.dumps(contents | (info or {})), encoding="utf-8")
         if len(order) < 100:

@@ -107,6 +107,8 @@ def test_front_page_has_the_numbers(small_run):
         "n neighbors 80",
         "9.8.7",
         "1 min 15 s",
+        "the whole job 1 min 20 s",
+        "cores busy 87%",
     ):
         assert expected in words, expected
     # Largest first.
@@ -165,7 +167,7 @@ def test_skipped_files_are_grouped_by_reason(small_run):
     page = Document(write_report(small_run.folder).parent / "skipped.html")
     words = re.sub(r"\s+", " ", page.text)
     assert "No face found 2" in words
-    assert "Cut short 1" in words
+    assert "Cut off or damaged 1" in words
     assert "novel_reason 1" in words
     assert "row 3 of 9" in words
     assert "why not" in words
@@ -252,6 +254,7 @@ def test_photo_root_can_be_given_anew(small_run, tmp_path):
 
 
 def test_large_runs_are_paged_and_no_page_is_unbounded(make_run):
+    assert FACES_PER_PAGE <= 200
     seen = [(f"big{i:04d}.jpg", 0, BOX) for i in range(2 * FACES_PER_PAGE + 1)]
     seen += [(f"lone{i:04d}.jpg", 10_000 + i, BOX) for i in range(FACES_PER_PAGE + 1)]
     pairs = 2 * PEOPLE_PER_PAGE + 1
