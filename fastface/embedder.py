@@ -36,7 +36,7 @@ class Embedder:
     precision : {"fp32"}
         Arithmetic of the network.
     batch_size : int
-        Crops given to the network at once.  Memory grows with it: about 8 MB a crop for
+        Crops given to the network at once.  Memory grows with it: about 1.5 MB a crop for
         ``"dlib-resnet"``.
     n_threads : int, optional
         Threads of the runtime; as many as this process has cores if None.

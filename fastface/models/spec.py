@@ -151,6 +151,16 @@ class ModelSpec:
         Parameters
         ----------
         text : str
+            From a model file's metadata; it may be anything.
+
+        Returns
+        -------
+        ModelSpec
+            Without `weights`.
+
+        Parameters
+        ----------
+        text : str
             JSON.
 
         Raises

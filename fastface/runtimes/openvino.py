@@ -62,10 +62,11 @@ class OpenVinoRuntime:
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch; see `Runtime.run`."""
-        with self._lock:
-            try:
-                return np.array(self._compiled(crops)[0])
-            except Exception as error:
-                raise ModelError(
-                    f"OpenVINO cannot run {self._path} on {crops.shape}: {error}"
-                ) from error
+        try:
+            with self._lock:
+                embeddings: NDArray[np.float32] = self._compiled(crops, share_outputs=False)[0]
+        except Exception as error:
+            raise ModelError(
+                f"OpenVINO cannot run {self._path} on {crops.shape}: {error}"
+            ) from error
+        return embeddings
