@@ -57,6 +57,15 @@ REASONS = {
     "unsupported_format": ("Unsupported format", "The kind of image is not one that is read."),
 }
 
+# Key, address and label of the entries at the top of every page.
+NAVIGATION = (
+    ("people", "index.html", "People"),
+    ("singletons", "singletons.html", "Seen once"),
+    ("photos", "photos/1.html", "Photos"),
+    ("skipped", "skipped.html", "Skipped"),
+    ("run", "index.html#run", "About"),
+)
+
 Item = TypeVar("Item")
 
 
@@ -94,7 +103,7 @@ class Pages:
             "n_groups": len(self.groups),
             "n_singletons": len(self.singletons),
             "n_skipped": len(data.skipped),
-            "navigation": _navigation(has_singletons=bool(self.singletons)),
+            "navigation": NAVIGATION,
             "version": text.visible(_mapping(data.info, "versions").get("fastface", "")),
         }
 
@@ -317,17 +326,6 @@ class Pages:
         to_report = "../" * name.count("/")
         html = self._environment.get_template(template).render(to_report=to_report, **context)
         return Page(name, html, n_faces)
-
-
-def _navigation(*, has_singletons: bool) -> list[tuple[str, str, str]]:
-    entries = [
-        ("people", "index.html", "People"),
-        ("singletons", "singletons.html", "Seen once"),
-        ("photos", "photos/1.html", "Photos"),
-        ("skipped", "skipped.html", "Skipped"),
-        ("run", "index.html#run", "About"),
-    ]
-    return [entry for entry in entries if has_singletons or entry[0] != "singletons"]
 
 
 def _paged(items: Sequence[Item], per_page: int) -> Iterator[tuple[int, Sequence[Item]]]:
