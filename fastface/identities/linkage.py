@@ -70,8 +70,7 @@ class _Desk(NamedTuple):
     """One group laid open, so that many others can be compared with it quickly."""
 
     tick: NDArray[np.int64]  # (1,) marks are valid where they equal it
-    values: NDArray[np.float32]
-    value_marks: NDArray[np.int64]
+    row: NDArray[np.float32]  # its row of overlaps, zero elsewhere
     photo_marks: NDArray[np.int64]
     group_marks: NDArray[np.int64]
 
@@ -107,12 +106,18 @@ def _lay_open(groups: _Groups, desk: _Desk, group: int) -> None:
     desk.group_marks[group] = tick
     start = groups.row_start[group]
     for entry in range(start, start + groups.row_size[group]):
-        desk.values[groups.columns[entry]] = groups.values[entry]
-        desk.value_marks[groups.columns[entry]] = tick
+        desk.row[groups.columns[entry]] = groups.values[entry]
     entry = groups.photo_head[group]
     while entry >= 0:
         desk.photo_marks[groups.photos[entry]] = tick
         entry = groups.photo_next[entry]
+
+
+@njit(cache=True, nogil=True)
+def _clear(groups: _Groups, desk: _Desk, group: int) -> None:
+    start = groups.row_start[group]
+    for entry in range(start, start + groups.row_size[group]):
+        desk.row[groups.columns[entry]] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -141,11 +146,9 @@ def _similarity(
     for feature in range(groups.vectors.shape[1]):
         product += float(groups.vectors[group, feature]) * float(groups.vectors[other, feature])
     overlap = 0.0
-    start, tick = groups.row_start[other], desk.tick[0]
+    start = groups.row_start[other]
     for entry in range(start, start + groups.row_size[other]):
-        column = groups.columns[entry]
-        if desk.value_marks[column] == tick:
-            overlap += float(desk.values[column]) * float(groups.values[entry])
+        overlap += float(desk.row[groups.columns[entry]]) * float(groups.values[entry])
     n_pairs = float(groups.sizes[group]) * float(groups.sizes[other])
     squared = 2.0 * (length * length - product / n_pairs)
     closeness = 1.0 - squared / (cutoff * cutoff)
@@ -192,6 +195,7 @@ def _compare(
                     heapq.heappush(heap, (-score, a, b, stamp))
         desk.group_marks[other] = desk.tick[0]
         entry = following
+    _clear(groups, desk, group)
 
 
 @njit(cache=True, nogil=True)
@@ -254,19 +258,17 @@ def _add_row(groups: _Groups, desk: _Desk, group: int, other: int) -> None:
     if groups.pool_end[0] + n_entries > groups.columns.size:
         _close_gaps(groups)
     _lay_open(groups, desk, other)
-    tick = desk.tick[0]
     joined = groups.pool_end[0]
     start = groups.row_start[group]
     for entry in range(start, start + groups.row_size[group]):
-        column, value = groups.columns[entry], groups.values[entry]
-        if desk.value_marks[column] == tick:
-            value += desk.values[column]
-            desk.value_marks[column] = 0
-        _append_entry(groups, column, value)
+        column = groups.columns[entry]
+        _append_entry(groups, column, groups.values[entry] + desk.row[column])
+        desk.row[column] = 0
     start = groups.row_start[other]
     for entry in range(start, start + groups.row_size[other]):
-        if desk.value_marks[groups.columns[entry]] == tick:
+        if desk.row[groups.columns[entry]] > 0:
             _append_entry(groups, groups.columns[entry], groups.values[entry])
+    _clear(groups, desk, other)
     groups.row_start[group] = joined
     groups.row_size[group] = groups.pool_end[0] - joined
     groups.row_size[other] = 0
@@ -329,7 +331,6 @@ def average_linkage(
     desk = _Desk(
         np.zeros(1, np.int64),
         np.zeros(n_columns, np.float32),
-        np.zeros(n_columns, np.int64),
         np.zeros(n_photos, np.int64),
         np.zeros(m, np.int64),
     )
