@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastface import metrics
 from fastface.errors import InvalidInputError
 from fastface.metrics import bcubed_scores, pairwise_scores
 
@@ -47,6 +48,10 @@ def test_labels_of_any_type_score_alike() -> None:
     names = ["ann", "bob", "ann", "cy"]
     assert pairwise_scores(names, [0, 1, 0, 2]) == (1.0, 1.0, 1.0)
     assert bcubed_scores(names, ["x", "y", "x", "z"]).f == 1.0
+    mixed = np.array(["ann", None, "ann", 3], dtype=object)
+    for labels in (mixed, np.array(names), [True, False, True, False], [0.5, 1.5, 0.5, np.inf]):
+        assert bcubed_scores(labels, labels) == (1.0, 1.0, 1.0)
+        assert pairwise_scores(labels, [0, 1, 2, 3]).precision == 1.0
 
 
 def test_counts_do_not_overflow() -> None:
@@ -57,6 +62,23 @@ def test_counts_do_not_overflow() -> None:
     assert pairwise_scores(labels, halves).recall == pytest.approx(0.5, abs=1e-6)
 
 
+def test_counts_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred million rows in two groups, one row wrong, without holding them."""
+    cells = np.array([10**8 - 1, 1, 1])
+    table = metrics._Contingency(
+        cells,
+        np.array([10**8, 1]),
+        np.array([10**8 - 1, 2]),
+        np.array([0, 0, 1]),
+        np.array([0, 1, 1]),
+    )
+    monkeypatch.setattr(metrics, "_contingency", lambda *_: table)
+    together = (10**8 - 1) * (10**8 - 2) // 2
+    assert pairwise_scores([], []).precision == together / (together + 1)
+    assert pairwise_scores([], []).recall == together / (10**8 * (10**8 - 1) // 2)
+    assert bcubed_scores([], []).precision == pytest.approx((10**8 - 1 + 0.5 + 0.5) / (10**8 + 1))
+
+
 @pytest.mark.parametrize("score", [pairwise_scores, bcubed_scores])
 @pytest.mark.parametrize(
     ("true", "predicted", "message"),
@@ -65,6 +87,7 @@ def test_counts_do_not_overflow() -> None:
         ([], [], "empty"),
         ([[1]], [1], "shape"),
         ([1.0, np.nan], [1, 2], "NaN"),
+        (np.array([{}, 1], object), [1, 2], "keys"),
     ],
 )
 def test_bad_labels(score, true, predicted, message) -> None:
