@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.base import clone
 
 from fastface import IdentityClustering, NeighborGraph
@@ -21,6 +23,13 @@ def faces() -> np.ndarray:
     return rows.astype(np.float32)
 
 
+def labelled(shared_faces: Path, name: str) -> tuple[np.ndarray, list[str]]:
+    with np.load(shared_faces / name / "embeddings.npz", allow_pickle=False) as file:
+        embeddings = file["emb"]
+    with (shared_faces / name / "manifest.csv").open(newline="") as file:
+        return embeddings, [row["identity"] for row in csv.DictReader(file)]
+
+
 @pytest.mark.parametrize(
     ("name", "pairwise", "bcubed"),
     [("celeba", 0.943, 0.945), ("lfw", 0.940, 0.952), ("orl", 1.0, 1.0), ("yale", 1.0, 1.0)],
@@ -29,13 +38,34 @@ def test_scores_on_labelled_faces(
     shared_faces: Path, name: str, pairwise: float, bcubed: float
 ) -> None:
     """One default for every set reaches the level it was chosen for."""
-    with np.load(shared_faces / name / "embeddings.npz", allow_pickle=False) as file:
-        embeddings = file["emb"]
-    with (shared_faces / name / "manifest.csv").open(newline="") as file:
-        people = [row["identity"] for row in csv.DictReader(file)]
+    embeddings, people = labelled(shared_faces, name)
     labels = IdentityClustering().fit(embeddings).labels_
     assert pairwise_scores(people, labels).f >= pairwise
     assert bcubed_scores(people, labels).f >= bcubed
+
+
+@pytest.mark.parametrize("name", ["celeba", "lfw", "orl", "yale"])
+def test_estimated_cutoff_comes_near_the_best(shared_faces: Path, name: str) -> None:
+    embeddings, people = labelled(shared_faces, name)
+    model = IdentityClustering(cutoff="estimate").fit(embeddings)
+    assert model.cutoff_ == pytest.approx(0.55 / 1.43, rel=0.09)
+    assert pairwise_scores(people, model.labels_).f >= 0.93
+    assert bcubed_scores(people, model.labels_).f >= 0.93
+    again = IdentityClustering(cutoff="estimate").fit(embeddings * 7, graph=None)
+    assert again.cutoff_ == pytest.approx(model.cutoff_, rel=1e-6)
+
+
+def test_confidence_is_lower_where_the_person_is_wrong(shared_faces: Path) -> None:
+    embeddings, people = labelled(shared_faces, "celeba")
+    model = IdentityClustering().fit(embeddings)
+    truth = np.unique(people, return_inverse=True)[1]
+    majority = np.array(
+        [np.bincount(truth[model.labels_ == label]).argmax() for label in range(model.n_people_)]
+    )
+    right = truth == majority[model.labels_]
+    assert 5 < (~right).sum() < 100
+    lower = model.confidence_[~right][:, None] < model.confidence_[right]
+    assert lower.mean() > 0.85  # the area under the ROC curve
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -57,6 +87,14 @@ def test_photos_keep_faces_apart(faces: np.ndarray, method: str) -> None:
     free = IdentityClustering(method).fit(faces).labels_
     assert len(set(zip(photos, labels.tolist(), strict=True))) == len(faces)
     assert len(set(zip(photos, free.tolist(), strict=True))) < len(faces)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=25, deadline=None)
+@given(photos=st.lists(st.integers(-3, 12), min_size=80, max_size=80))
+def test_no_person_is_twice_in_a_photo(faces: np.ndarray, method: str, photos: list[int]) -> None:
+    labels = IdentityClustering(method).fit(faces, photo_ids=photos).labels_
+    assert len(set(zip(photos, labels.tolist(), strict=True))) == len(faces)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -93,6 +131,11 @@ def test_confidence_prefers_faces_near_their_person(faces: np.ndarray) -> None:
     [
         ({"method": "magic"}, np.ones((3, 2)), {}, "choose 'auto'"),
         ({"cutoff": 0}, np.ones((3, 2)), {}, "cutoff"),
+        ({"cutoff": "guess"}, np.ones((3, 2)), {}, "'estimate'; got 'guess'"),
+        ({"cutoff": "estimate"}, np.ones((3, 2)), {}, "at least 100 faces of many people, got 3"),
+        ({"cutoff": "estimate"}, np.ones((200, 2)), {}, "do not look like faces of many"),
+        ({}, np.ones((2, 2)), {"photo_ids": np.array(["a", 1], object)}, "all numbers or all"),
+        ({}, np.ones((2, 2)), {"photo_ids": [1.0, np.nan]}, "NaN"),
         ({"n_neighbors": 0}, np.ones((3, 2)), {}, "n_neighbors"),
         ({}, np.ones(3), {}, "shape"),
         ({}, np.empty((0, 4)), {}, "0 rows"),
@@ -112,3 +155,20 @@ def test_confidence_prefers_faces_near_their_person(faces: np.ndarray) -> None:
 def test_bad_input(arguments, X, fit, message) -> None:
     with pytest.raises(InvalidInputError, match=message):
         IdentityClustering(**arguments).fit(X, **fit)
+
+
+def test_steps_are_told(faces: np.ndarray) -> None:
+    told: list[str] = []
+    model = IdentityClustering(callback=told.append).fit(faces)
+    assert told == ["neighbors", "people", "confidence"]
+    told.clear()
+    model.fit(faces, graph=model.graph_)
+    assert told == ["people", "confidence"]
+
+
+def test_a_graph_from_disk_gives_the_same_people(faces: np.ndarray, tmp_path: Path) -> None:
+    model = IdentityClustering().fit(faces)
+    model.graph_.save(tmp_path / "graph.npz")
+    for mmap in (False, True):
+        graph = NeighborGraph.load(tmp_path / "graph.npz", mmap=mmap)
+        assert (IdentityClustering().fit(faces, graph=graph).labels_ == model.labels_).all()
