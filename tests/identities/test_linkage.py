@@ -77,6 +77,18 @@ def test_sparse_equals_dense(seed: int, n_neighbors: int) -> None:
     assert 5 < len(expected) < 60  # neither everybody nor nobody was joined
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_long_chains_equal_dense(seed: int) -> None:
+    """Few neighbours and a low stop: rows grow many times longer than they began."""
+    rows, _ = people(seed, n_people=2)
+    loose = KernelParameters(group_passes=0, stop=-0.5, longest_edge=2.0)
+    graph = NeighborGraph.build(rows, n_neighbors=3)
+    labels = overlap_linkage(rows, graph, parameters=loose)
+    expected = {frozenset(group) for group in dense_linkage(rows, graph, loose)}
+    assert as_sets(labels) == expected
+    assert max(len(group) for group in expected) > 20
+
+
 def test_probabilities_equal_their_definition() -> None:
     rows, _ = people(1)
     graph = NeighborGraph.build(rows, n_neighbors=9)
