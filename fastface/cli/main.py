@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 import fastface
 from fastface.cli import cluster, doctor, embed, report, run
+from fastface.cli.output import printable
 from fastface.errors import FastfaceError, NoFacesError
 
 __all__ = ["main"]
@@ -55,12 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments raise ``SystemExit(2)``.
     """
     options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A photo's name that the terminal cannot show must not fail a job that is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code: int = options.call(options)
     except FastfaceError as error:
         if os.environ.get("FASTFACE_DEBUG") == "1":
             raise
-        print(f"fastface: error: {error}", file=sys.stderr)
+        print(f"fastface: error: {printable(str(error))}", file=sys.stderr)
         return 3 if isinstance(error, NoFacesError) else 1
     except KeyboardInterrupt:
         print("\nfastface: stopped; the same command goes on where it was", file=sys.stderr)

@@ -6,12 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from fastface.cli.job_options import add_job_options, call_job
-from fastface.cli.output import print_json
+from fastface.cli.output import print_json, printable
+from fastface.cli.people import describe_people
 
 if TYPE_CHECKING:
     from fastface.pipeline import RunResult
-
-_PEOPLE_SHOWN = 10
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -51,20 +50,14 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _print_result(result: RunResult) -> None:
-    import pyarrow.parquet as pq
-
     if result.reused:
         print("finished already, with the same photos and parameters:")
     print(
         f"{result.n_photos} photos, {result.n_faces} faces, {result.n_people} people,"
         f" {result.n_skipped} files without a face"
     )
-    sizes = pq.read_table(result.folder / "people.parquet", columns=["n_faces"])["n_faces"]
-    several = [size for size in sizes.to_pylist() if size > 1]
-    if several:
-        shown = ", ".join(map(str, several[:_PEOPLE_SHOWN]))
-        more = ", …" if len(several) > _PEOPLE_SHOWN else ""
-        print(f"{len(several)} people with several faces: {shown}{more}")
-    print(f"tables: {result.folder}")
+    for line in describe_people(result.folder):
+        print(line)
+    print(f"tables: {printable(str(result.folder))}")
     if result.report:
-        print(f"report: {result.report}")
+        print(f"report: {printable(str(result.report))}")

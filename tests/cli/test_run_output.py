@@ -1,0 +1,104 @@
+"""What `fastface run` prints at its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastface.cli import main
+from fastface.cli.people import describe_people
+from fastface.errors import StorageError
+from fastface.pipeline import RunResult
+
+
+def make_run(folder: Path, people: list[list[str]]) -> Path:
+    """Write the tables that are read at the end: one list of photos a person, largest first."""
+    folder.mkdir()
+    rows = sorted((photo, person) for person, photos in enumerate(people) for photo in photos)
+    faces = {"photo": [photo for photo, _ in rows], "person_id": [person for _, person in rows]}
+    pq.write_table(pa.table(faces), folder / "faces.parquet")
+    sizes = pa.array([len(photos) for photos in people], pa.int64())
+    pq.write_table(pa.table({"n_faces": sizes}), folder / "people.parquet")
+    return folder
+
+
+def test_people_are_shown_with_their_photos(tmp_path: Path) -> None:
+    groups = [["a.jpg", "c.jpg", "ä b.jpg"], ["b.jpg", "c.jpg"], ["d.jpg"]]
+    assert list(describe_people(make_run(tmp_path / "run", groups))) == [
+        "  person 0, 3 faces: a.jpg, c.jpg, ä b.jpg",
+        "  person 1, 2 faces: b.jpg, c.jpg",
+        "  1 seen only once",
+    ]
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    groups = [[f"{person}-{i}.jpg" for i in range(6)] for person in range(8)]
+    lines = list(describe_people(make_run(tmp_path / "run", groups)))
+    assert len(lines) == 6
+    assert lines[0] == "  person 0, 6 faces: 0-0.jpg, 0-1.jpg, 0-2.jpg, 0-3.jpg and 2 more"
+    assert lines[-1] == "  and 3 more with several faces"
+
+
+def test_nobody_grouped(tmp_path: Path) -> None:
+    assert list(describe_people(make_run(tmp_path / "run", []))) == []
+
+
+def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
+    lines = list(describe_people(make_run(tmp_path / "run", [["\x1b[2J.jpg", "two\nlines.jpg"]])))
+    assert lines == ["  person 0, 2 faces: \\x1b[2J.jpg, two\\nlines.jpg"]
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the job be done already, with this outcome."""
+    folder = make_run(tmp_path / "run", [["a.jpg", "b.jpg"], ["ü.jpg"]])
+    page = folder / "report" / "index.html"
+    result = RunResult(folder, 4, 3, 2, 1, page)
+    monkeypatch.setattr("fastface.pipeline.run", lambda *_, **__: result)
+    return folder
+
+
+def test_run_ends_with_counts_people_and_page(finished: Path, capsys) -> None:
+    assert main(["run", "photos", "--out", str(finished)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "4 photos, 3 faces, 2 people, 1 files without a face",
+        "  person 0, 2 faces: a.jpg, b.jpg",
+        "  1 seen only once",
+        f"tables: {finished}",
+        f"report: {finished}/report/index.html",
+    ]
+
+
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StorageError("cannot write two\nlines")
+
+    monkeypatch.setattr("fastface.pipeline.run", fail)
+    assert main(["run", "photos", "--out", "run"]) == 1
+    assert capsys.readouterr().err == "fastface: error: cannot write two\\nlines\n"
+
+
+def test_a_terminal_without_unicode(tmp_path: Path) -> None:
+    """Names that stdout's encoding lacks are escaped, not fatal."""
+    folder = make_run(tmp_path / "run", [["ä.jpg", "ö.jpg"]])
+    code = (
+        "import sys; from pathlib import Path; import fastface.pipeline as p\n"
+        "folder = Path(sys.argv[1])\n"
+        "p.run = lambda *a, **k: p.RunResult(folder, 2, 2, 1, 0, None)\n"
+        "from fastface.cli import main; sys.exit(main(['run', 'x', '--out', 'y']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "person 0, 2 faces: \\xe4.jpg, \\xf6.jpg" in done.stdout
