@@ -7,10 +7,11 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import fastface
-from fastface.cli.output import print_json
+from fastface.cli.output import print_json, printable
 from fastface.errors import FastfaceError
 
 # distribution, module, what it is for, extra that brings it
@@ -47,6 +48,7 @@ def examine() -> dict[str, Any]:
         "system": platform.platform(),
         "packages": {},
         "models": [],
+        "runtimes": [],
         "devices": ["cpu"],
         "advice": [],
     }
@@ -68,11 +70,41 @@ def examine() -> dict[str, Any]:
         advice.append(f"{found['threads']} of {cores} cores are usable by this process")
     if found["packages"]["onnx"]:
         from fastface import models
+        from fastface.runtimes import list_runtimes
 
         found["models"] = [
             {"name": spec.name, "licence": spec.licence} for spec in models.list_specs()
         ]
+        found["runtimes"] = [name for name in list_runtimes() if found["packages"][name]]
+    found["model_cache"] = _examine_cache(advice)
     return found
+
+
+def _examine_cache(advice: list[str]) -> str | None:
+    """Return where converted models are kept, and advise where they cannot be."""
+    from fastface.models.cache import cache_directory
+
+    try:
+        folder = cache_directory()
+    except FastfaceError as error:
+        advice.append(str(error))
+        return None
+    if reason := _cannot_write(folder):
+        advice.append(
+            f"converted models cannot be kept in {folder}: {reason};"
+            " set FASTFACE_CACHE_DIR to a folder that can be written"
+        )
+    return str(folder)
+
+
+def _cannot_write(folder: Path) -> str:
+    """Say why nothing can be kept in a folder, which need not be there yet, or nothing."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return f"{place} is no folder"
+    return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written"
 
 
 def _version(package: str, module: str) -> str | None:
@@ -100,6 +132,10 @@ def call(options: argparse.Namespace) -> int:
         print("models:")
         for model in found["models"]:
             print(f"  {model['name']:<26}{model['licence']}")
+    if found["runtimes"]:
+        print(f"runtimes: {', '.join(found['runtimes'])}")
+    if found["model_cache"]:
+        print(f"model cache: {printable(found['model_cache'])}")
     print("advice:" if found["advice"] else "advice: none, all is there")
     for line in found["advice"]:
         print(f"  {line}")

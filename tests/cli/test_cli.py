@@ -141,8 +141,34 @@ def test_doctor(capsys) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["instruction_set"] in found["instruction_sets"] == list(fastface.available_isas())
     assert "dlib-resnet" in [model["name"] for model in found["models"]]
+    assert "onnxruntime" in found["runtimes"]
     assert main(["doctor"]) == 0
     assert "kernels: " in capsys.readouterr().out
+
+
+def test_doctor_tells_of_a_cache_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FASTFACE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [line for line in found["advice"] if f"{tmp_path / 'file'} is no folder" in line]
+    monkeypatch.setenv("FASTFACE_CACHE_DIR", str(tmp_path / "new" / "cache"))
+    assert main(["doctor", "--json"]) == 0
+    assert "FASTFACE_CACHE_DIR" not in capsys.readouterr().out
+
+
+def test_run_into_a_place_that_cannot_be_written(tmp_path: Path, capsys) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / "run"
+    assert main(["run", str(tmp_path / "photos"), "--out", str(out), "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"fastface: error: cannot write {out}")
+    assert error.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_report_of_nothing(tmp_path: Path, capsys) -> None:
