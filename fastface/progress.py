@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Any, Protocol, TextIO
 
@@ -25,8 +25,22 @@ class Step(Protocol):
 class Progress(Protocol):
     """What long work reports to."""
 
-    def step(self, title: str, total: int, unit: str) -> Any:
-        """Return a context manager that gives a `Step`."""
+    def step(
+        self, title: str, total: int, unit: str, *, done: int = 0
+    ) -> AbstractContextManager[Step]:
+        """Return a context manager that gives a `Step`.
+
+        Parameters
+        ----------
+        title : str
+            What is being done.
+        total : int
+            How many units there are.
+        unit : str
+            What they are called, in the plural.
+        done : int
+            How many were done before; they do not count for the rate.
+        """
         ...
 
 
@@ -39,7 +53,7 @@ class NullProgress:
     """Says nothing."""
 
     @contextmanager
-    def step(self, title: str, total: int, unit: str) -> Iterator[Step]:
+    def step(self, title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Step]:
         """Give a step that is counted in silence."""
         yield _Silent()
 
@@ -47,9 +61,9 @@ class NullProgress:
 class _Lines:
     """Plain lines with rate and time left, at most one every few seconds."""
 
-    def __init__(self, title: str, total: int, unit: str, stream: TextIO) -> None:
+    def __init__(self, title: str, total: int, unit: str, done: int, stream: TextIO) -> None:
         self.title, self.total, self.unit, self.stream = title, total, unit, stream
-        self.done = 0
+        self.done = self.before = done
         self.start = self.last = time.monotonic()
 
     def advance(self, n: int = 1) -> None:
@@ -58,7 +72,7 @@ class _Lines:
         now = time.monotonic()
         if self.done >= self.total or now - self.last >= _SECONDS_BETWEEN_LINES:
             self.last = now
-            rate = self.done / max(now - self.start, 1e-9)
+            rate = (self.done - self.before) / max(now - self.start, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             text = f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s"
             if self.done < self.total:
@@ -88,13 +102,15 @@ class TerminalProgress:
         self._stream = sys.stderr if stream is None else stream
 
     @contextmanager
-    def step(self, title: str, total: int, unit: str) -> Iterator[Step]:
+    def step(self, title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Step]:
         """Show one step while it is worked on."""
         tqdm = _tqdm() if self._stream.isatty() else None
         if tqdm is None:
-            yield _Lines(title, total, unit, self._stream)
+            yield _Lines(title, total, unit, done, self._stream)
         else:
-            with tqdm(total=total, desc=title, unit=f" {unit}", file=self._stream) as bar:
+            with tqdm(
+                total=total, initial=done, desc=title, unit=f" {unit}", file=self._stream
+            ) as bar:
                 yield _Bar(bar)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastface.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from fastface.pipeline.job import RunResult, run
 
@@ -11,10 +13,14 @@ __all__ = ["RunResult", "run"]
 
 
 def __getattr__(name: str) -> object:
-    # Worker processes import `fastface.pipeline.extraction` alone; the job would cost each of them
-    # a second of imports.
+    # Worker processes import `fastface.pipeline.photo_worker` alone; the job would cost each of
+    # them a second of imports.
     if name not in __all__:
         raise AttributeError(f"module 'fastface.pipeline' has no attribute {name!r}")
-    from fastface.pipeline import job
-
+    try:
+        from fastface.pipeline import job
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces,report", purpose="Working on photos"
+        ) from error
     return getattr(job, name)

@@ -2,110 +2,115 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import queue
 import signal
-import threading
-import time
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any, Protocol
 
-from fastface.errors import ImageError
+from fastface.errors import FastfaceError
+from fastface.pipeline.photo_worker import Extractor, PhotoResult
 
-__all__ = ["ExtractionPool", "Extractor", "FoundFace", "PhotoResult"]
+__all__ = ["ExtractionPool", "WorkerStartError"]
 
-
-class Extractor(Protocol):
-    """What finds faces; `fastface.faces.FaceExtractor` is one."""
-
-    def extract(self, path: str | os.PathLike[str]) -> list[Any]:
-        """Return the faces of a photo, or raise `ImageError`."""
-        ...
-
-
-@dataclass(frozen=True)
-class FoundFace:
-    """One face, its crop as pixels for the network and as a JPEG for people."""
-
-    box: tuple[int, int, int, int]
-    landmarks: list[float]
-    detector_score: float
-    size: float
-    sharpness: float
-    quality: float
-    crop: Any
-    jpeg: bytes
+# A worker imports what it needs and nothing of the program that called: `multiprocessing` would
+# run the caller's script once more in every worker.
+_BOOTSTRAP = (
+    "import sys; from multiprocessing.connection import Connection;"
+    " pipe = Connection(int(sys.argv[1])); sys.path[:] = pipe.recv();"
+    " from fastface.pipeline.photo_worker import serve; serve(pipe)"
+)
+# One core each: the libraries below would otherwise start a pool of threads in every worker.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_IN_FLIGHT_PER_WORKER = 4
 
 
-@dataclass(frozen=True)
-class PhotoResult:
-    """What came of one photo: faces, or the reason why there are none."""
-
-    faces: list[FoundFace] = field(default_factory=list)
-    reason: str = ""
-    message: str = ""
+class WorkerStartError(FastfaceError, RuntimeError):
+    """A worker process ended before it could read any photo."""
 
 
-_extractor: Extractor | None = None
+class _WorkerEndedError(Exception):
+    """A worker ended with a photo in its hands."""
 
 
-def _start_worker(make_extractor: Callable[[], Extractor], parent: int) -> None:
-    global _extractor
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
-    _extractor = make_extractor()
+class _Worker:
+    """One process that reads photos."""
 
+    def __init__(self, make_extractor: Callable[[], Extractor]) -> None:
+        self._connection, theirs = Pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # stdout belongs to results
+            env={**os.environ, **_ONE_THREAD},
+        )
+        theirs.close()
+        self._ready = False
+        with suppress(ConnectionError):  # noticed, and said, when its first answer is awaited
+            self._connection.send(sys.path)
+            self._connection.send(make_extractor)
 
-def _die_with_parent(parent: int) -> None:
-    """End a worker whose parent was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    def extract(self, path: str) -> PhotoResult:
+        """Return what came of one photo.
 
+        Raises
+        ------
+        _WorkerEndedError
+            If it ended the worker.
+        FastfaceError
+            If the extractor cannot work at all.
+        """
+        if not self._ready:
+            self._wait_until_ready()
+        try:
+            self._connection.send(path)
+            answer: PhotoResult | FastfaceError = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise _WorkerEndedError(self._how_it_ended()) from error
+        if isinstance(answer, FastfaceError):
+            raise answer
+        return answer
 
-def _jpeg(crop: Any) -> bytes:
-    import io
+    def _wait_until_ready(self) -> None:
+        try:
+            self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise WorkerStartError(
+                f"a worker process could not start ({self._how_it_ended()}): what it wrote to"
+                " stderr says why, and `fastface doctor` what is missing"
+            ) from error
+        self._ready = True
 
-    from PIL import Image
+    def _how_it_ended(self) -> str:
+        """Wait for a worker that has closed its end of the pipe."""
+        try:
+            return _describe(self._process.wait(timeout=5))
+        except subprocess.TimeoutExpired:
+            return "no answer"
 
-    buffer = io.BytesIO()
-    Image.fromarray(crop).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+    def kill(self) -> None:
+        """End the process, which holds nothing that could be lost."""
+        self._process.kill()
 
-
-def _extract(path: str) -> PhotoResult:
-    if _extractor is None:
-        raise RuntimeError("a worker was not started by its initializer")
-    try:
-        faces = _extractor.extract(path)
-    except ImageError as error:
-        return PhotoResult(reason=error.reason, message=str(error))
-    if not faces:
-        return PhotoResult(reason="no_face", message="no face was found")
-    return PhotoResult(
-        [
-            FoundFace(
-                tuple(face.detection.box),
-                [float(v) for v in face.detection.landmarks.ravel()],
-                float(face.detection.score),
-                float(face.quality.size),
-                float(face.quality.sharpness),
-                float(face.quality.overall),
-                face.crop,
-                _jpeg(face.crop),
-            )
-            for face in faces
-        ]
-    )
+    def close(self) -> None:
+        """End the process and give back what it held."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
 
 
 class ExtractionPool:
     """Worker processes that outlive a photo that kills one of them.
+
+    Every worker is served by a thread of its own, which only waits for it, so that workers go on
+    while the caller embeds.
 
     Parameters
     ----------
@@ -118,69 +123,76 @@ class ExtractionPool:
     def __init__(self, make_extractor: Callable[[], Extractor], workers: int) -> None:
         self._make_extractor = make_extractor
         self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._threads = ThreadPoolExecutor(workers, "fastface-worker")
+        self._alive: set[_Worker] = set()
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._closing = False
 
     def __enter__(self) -> ExtractionPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._shut_down()
+        self._closing = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in list(self._alive):
+            worker.kill()
+        # Their threads are told by the pipe; only then may its end here be closed.
+        self._threads.shutdown(wait=True)
+        while self._alive:
+            self._alive.pop().close()
 
-    def extract(self, root: Path, photos: Sequence[str]) -> Iterator[PhotoResult]:
+    def extract(self, root: Path, photos: Iterable[str]) -> Iterator[PhotoResult]:
         """Yield the result of every photo, in order.
 
         At most four photos a worker are in flight, so that memory does not grow with the folder.
+
+        Raises
+        ------
+        WorkerStartError
+            If the workers cannot be started at all.
         """
-        waiting: deque[tuple[str, Future[PhotoResult]]] = deque()
-        remaining = iter(photos)
-        while True:
-            while len(waiting) < 4 * self._workers:
-                photo = next(remaining, None)
-                if photo is None:
-                    break
-                waiting.append((photo, self._submit(root / photo)))
-            if not waiting:
-                return
-            photo, future = waiting.popleft()
+        waiting: deque[Future[PhotoResult]] = deque()
+        for photo in photos:
+            waiting.append(self._threads.submit(self._extract, str(root / photo)))
+            if len(waiting) == _IN_FLIGHT_PER_WORKER * self._workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _extract(self, path: str) -> PhotoResult:
+        how = ""
+        # Once more before the photo is blamed: the system may have ended a worker for its memory.
+        for _ in range(2):
+            worker = self._take_worker()
             try:
-                result = future.result()
-            except BrokenProcessPool:
-                # Somebody in flight killed a worker: find out who, one at a time.
-                suspects = [photo, *(name for name, _ in waiting)]
-                waiting.clear()
-                self._shut_down()
-                for suspect in suspects:
-                    yield self._extract_alone(root / suspect)
+                result = worker.extract(path)
+            except _WorkerEndedError as error:
+                how = str(error)
+                self._alive.discard(worker)
+                worker.close()
+                if self._closing:
+                    break
                 continue
-            yield result
+            self._idle.put(worker)
+            return result
+        return PhotoResult(
+            reason="crashed", message=f"reading it ended the worker process twice ({how})"
+        )
 
-    def _submit(self, path: Path) -> Future[PhotoResult]:
+    def _take_worker(self) -> _Worker:
+        # There are as many threads as workers, so an empty queue means that one has ended.
         try:
-            return self._running_pool().submit(_extract, str(path))
-        except BrokenProcessPool as error:
-            future: Future[PhotoResult] = Future()
-            future.set_exception(error)
-            return future
+            return self._idle.get_nowait()
+        except queue.Empty:
+            worker = _Worker(self._make_extractor)
+            self._alive.add(worker)
+            return worker
 
-    def _extract_alone(self, path: Path) -> PhotoResult:
-        try:
-            return self._running_pool().submit(_extract, str(path)).result()
-        except BrokenProcessPool:
-            self._shut_down()
-            return PhotoResult(reason="crashed", message="reading it ended the worker process")
 
-    def _running_pool(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers,
-                # Fork would copy locks that the runtime's threads hold.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self._make_extractor, os.getpid()),
-            )
-        return self._pool
-
-    def _shut_down(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"

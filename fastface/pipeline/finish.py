@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from fastface.errors import InvalidInputError
+from fastface.graph import unit_rows
 from fastface.identities import IdentityClustering
+from fastface.identities.cutoff import estimate_cutoff
 from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
 from fastface.pipeline.shards import ShardStore
-from fastface.pipeline.storage import replace_file, write_table
+from fastface.pipeline.storage import replacing, write_table
 
-__all__ = ["collect", "group_people", "people_table"]
+if TYPE_CHECKING:
+    from fastface.models import ModelSpec
+
+__all__ = ["choose_cutoff", "collect", "group_people", "people_table"]
+
+_BLOCK_ROWS = 1 << 16
 
 
 def collect(
@@ -37,54 +47,71 @@ def collect(
     listed : list of dict
         Files that were skipped before any was opened.
     dim : int
-        Number of features, needed where no face was found.
+        Number of features.
 
     Returns
     -------
     pyarrow.Table
         Faces without their crops, counted from 0.
     """
-    counts = [pq.read_metadata(store.path(i) / "faces.parquet").num_rows for i in range(n_shards)]
-    total = sum(counts)
-    tables: list[pa.Table] = []
+    total = sum(store.count_faces(index) for index in range(n_shards))
+    tables = [SHARD_FACES.empty_table().drop_columns(["jpeg"])]
     skipped = [pa.Table.from_pylist(listed, SKIPPED)]
+    done = 0
+    with (
+        replacing(folder / "embeddings.npy") as embeddings_path,
+        replacing(folder / "crops.parquet") as crops_path,
+        # Written, not mapped: a full disk is an error here and would be a signal there.
+        embeddings_path.open("wb") as embeddings_file,
+        pq.ParquetWriter(crops_path, CROPS) as crops_file,
+    ):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (total, dim)}
+        npy.write_array_header_1_0(embeddings_file, header)
+        for faces, missing, embeddings in store.read_all(n_shards):
+            ids = pa.array(np.arange(done, done + faces.num_rows, dtype=np.int64))
+            done += faces.num_rows
+            crops_file.write_table(pa.Table.from_arrays([ids, faces["jpeg"]], schema=CROPS))
+            embeddings_file.write(np.ascontiguousarray(embeddings, "<f4").data)
+            tables.append(faces.drop_columns(["jpeg"]).set_column(0, SHARD_FACES.field(0), ids))
+            skipped.append(missing)
+    write_table(folder / "skipped.parquet", pa.concat_tables(skipped).sort_by("file"))
+    return pa.concat_tables(tables)
 
-    def write_crops(crops_path: Path) -> None:
-        def write_embeddings(path: Path) -> None:
-            if total == 0:
-                with path.open("wb") as file:
-                    np.save(file, np.empty((0, dim), np.float32), allow_pickle=False)
-                return
-            out = open_memmap(path, "w+", np.float32, (total, dim))
-            done = 0
-            with pq.ParquetWriter(crops_path, CROPS) as crops:
-                for faces, missing, embeddings in store.read_all(n_shards):
-                    ids = pa.array(np.arange(done, done + faces.num_rows, dtype=np.int64))
-                    crops.write_table(pa.Table.from_arrays([ids, faces["jpeg"]], schema=CROPS))
-                    faces = faces.set_column(0, SHARD_FACES.field(0), ids).drop_columns(["jpeg"])
-                    tables.append(faces)
-                    skipped.append(missing)
-                    out[done : done + faces.num_rows] = embeddings
-                    done += faces.num_rows
-            out.flush()
 
-        replace_file(folder / "embeddings.npy", write_embeddings)
-        if total == 0:
-            pq.write_table(CROPS.empty_table(), crops_path)
-            for faces, missing, _ in store.read_all(n_shards):
-                tables.append(faces.drop_columns(["jpeg"]))
-                skipped.append(missing)
+def choose_cutoff(spec: ModelSpec, embeddings: NDArray[Any]) -> float:
+    """Return the distance between unit vectors beyond which two faces are hardly one person.
 
-    replace_file(folder / "crops.parquet", write_crops)
-    everything = pa.concat_tables(skipped).sort_by("file")
-    write_table(folder / "skipped.parquet", everything)
-    empty = SHARD_FACES.empty_table().drop_columns(["jpeg"])
-    return pa.concat_tables([empty, *tables])
+    That of the model where it is known; else an estimate from the faces themselves; else, where
+    there are too few of them, the distance that the model's authors call the same person.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Of the embedding model.
+    embeddings : ndarray, shape (n_faces, d)
+        All faces.
+    """
+    if spec.linkage_cutoff is not None:
+        return spec.linkage_cutoff / (spec.typical_norm or 1.0)
+    try:
+        return estimate_cutoff(unit_rows(embeddings))
+    except InvalidInputError:
+        pass
+    if spec.metric == "cosine":
+        # On the unit sphere a cosine distance c is a euclidean distance of √(2c).
+        return math.sqrt(2 * spec.same_person_distance)
+    return spec.same_person_distance / (spec.typical_norm or 1.0)
 
 
 def group_people(
-    folder: Path, faces: pa.Table, *, method: str | None, cutoff: float, n_threads: int | None
-) -> str | None:
+    folder: Path,
+    faces: pa.Table,
+    *,
+    method: str | None,
+    spec: ModelSpec,
+    n_threads: int | None,
+    callback: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
     """Group the faces of a run folder, write ``faces.parquet`` and ``people.parquet``.
 
     Parameters
@@ -95,28 +122,31 @@ def group_people(
         From `collect`.
     method : str or None
         See `fastface.IdentityClustering`; None leaves the people open.
-    cutoff : float
+    spec : ModelSpec
         Of the embedding model.
     n_threads : int, optional
         Threads.
+    callback : callable, optional
+        Told the name of each step as it begins.
 
     Returns
     -------
-    str or None
-        The method that was used.
+    dict
+        ``method`` and ``cutoff`` that were used.
     """
-    used = method
+    used: dict[str, Any] = {"method": method}
     people = PEOPLE.empty_table()
     labels: pa.Array = pa.nulls(faces.num_rows, pa.int64())
     confidence: pa.Array = pa.nulls(faces.num_rows, pa.float32())
     if method is not None and faces.num_rows:
         embeddings = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
         photo_ids = faces["photo_id"].to_numpy()
-        model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads)
+        cutoff = choose_cutoff(spec, embeddings)
+        model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)
         model.fit(embeddings, photo_ids=photo_ids)
         people = people_table(embeddings, model.labels_, photo_ids, model.confidence_)
         labels, confidence = pa.array(model.labels_), pa.array(model.confidence_)
-        used = model.method_
+        used = {"method": model.method_, "cutoff": cutoff}
     columns = [*faces.columns, labels, confidence]
     write_table(folder / "faces.parquet", pa.Table.from_arrays(columns, schema=FACES))
     write_table(folder / "people.parquet", people)
@@ -130,13 +160,9 @@ def people_table(
     confidence: NDArray[np.float32],
 ) -> pa.Table:
     """Return one row a person, largest first; the cover is the face nearest the person's mean."""
-    rows = np.asarray(embeddings, dtype=np.float64)
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     n_people = int(labels.max()) + 1
-    sums = np.zeros((n_people, rows.shape[1]))
-    np.add.at(sums, labels, rows)
-    closeness = np.einsum("ij,ij->i", rows, sums[labels])
-    order = np.lexsort((np.arange(len(rows)), -closeness, labels))
+    closeness = _closeness_to_mean(embeddings, labels, n_people)
+    order = np.lexsort((np.arange(len(labels)), -closeness, labels))
     first = np.searchsorted(labels[order], np.arange(n_people))
     counts = np.bincount(labels)
     photos = np.unique(np.stack([labels, photo_ids], axis=1), axis=0)[:, 0]
@@ -152,3 +178,18 @@ def people_table(
         },
         schema=PEOPLE,
     )
+
+
+def _closeness_to_mean(
+    embeddings: NDArray[Any], labels: NDArray[np.int64], n_people: int
+) -> NDArray[np.float64]:
+    """Return, for each face, its direction's product with the sum of its person's directions."""
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(embeddings), _BLOCK_ROWS)]
+    sums = np.zeros((n_people, embeddings.shape[1]))
+    for block in blocks:
+        np.add.at(sums, labels[block], unit_rows(embeddings[block]))
+    closeness = np.empty(len(embeddings))
+    for block in blocks:
+        rows = unit_rows(embeddings[block])
+        closeness[block] = np.einsum("ij,ij->i", rows, sums[labels[block]])
+    return closeness

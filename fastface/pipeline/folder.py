@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
-from fastface.pipeline.storage import read_json, storage_errors, write_json
+import pyarrow as pa
 
-__all__ = ["RunFolder"]
+from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
+from fastface.pipeline.listing import describe_difference, listing_digest
+from fastface.pipeline.storage import (
+    read_json,
+    read_table,
+    remove_parts,
+    storage_errors,
+    write_json,
+    write_table,
+)
+
+__all__ = ["Job", "RunFolder"]
 
 _JOB = "job.json"
 _LOCK = ".lock"
+_PHOTOS = "photos.parquet"
+_SUMMARY = "run.json"
+_DISCARDED = ".discarded"
 _FORMAT = "fastface-run"
+_TABLES = (
+    "faces.parquet",
+    "people.parquet",
+    "skipped.parquet",
+    "crops.parquet",
+    "embeddings.npy",
+)
+_FILES = (_JOB, _PHOTOS, _SUMMARY, *_TABLES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run folder is for.
+
+    Attributes
+    ----------
+    parameters : mapping
+        Everything that the results depend on, as JSON can hold it.
+    versions : mapping of str to str
+        Of the packages that the results of a shard depend on.
+    photos : pyarrow.Table
+        From `photos_table`.
+    """
+
+    parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    photos: pa.Table
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of the photos."""
+        return listing_digest(self.photos)
 
 
 class RunFolder:
     """One folder of results.
 
-    ``job.json`` says from the first moment what the folder is for: the parameters and the listing
-    of photos.  ``run.json`` appears last and says that everything else is there.
+    ``job.json`` says from the first moment what the folder is for.  ``run.json`` appears last and
+    says that everything else is there.
 
     Parameters
     ----------
@@ -43,21 +91,21 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the job has ended."""
-        return (self.path / "run.json").is_file()
+        return (self.path / _SUMMARY).is_file()
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     @contextmanager
-    def open(self, job: Mapping[str, Any], *, force: bool) -> Iterator[None]:
+    def open(self, job: Job, *, force: bool) -> Iterator[None]:
         """Hold the folder for one job, made if it is not there.
 
         Parameters
         ----------
-        job : mapping
-            ``parameters`` and ``photos``, as JSON can hold them.
+        job : Job
+            What the folder shall be for.
         force : bool
-            Start anew where the folder was made by another job.
+            Start anew, whatever another job left.
 
         Raises
         ------
@@ -67,21 +115,18 @@ class RunFolder:
             If another process is working in it.
         RunMismatchError
             If it was made by another job and `force` is not set.
+        CorruptFileError
+            If a part of it is damaged or missing.
         """
         with storage_errors(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise StorageError(f"{self.path} is a file; give a folder for --out")
             self._refuse_foreign()
+            # Faces of people: for nobody's eyes but the owner's.
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                # The system drops the lock with the process, however that ends.
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RunLockedError(
-                    f"another process is working in {self.path}: wait for it, or give another --out"
-                ) from None
+            self._lock(handle)
             self._adopt(job, force)
             yield
         finally:
@@ -91,65 +136,115 @@ class RunFolder:
         if not self.path.is_dir() or (self.path / _JOB).is_file():
             return
         others = sorted(p.name for p in self.path.iterdir() if p.name != _LOCK)
-        if any(not name.startswith(f".{_JOB}.") for name in others):
+        # A process that was killed at its very first step leaves nothing but these.
+        foreign = [name for name in others if not name.startswith(f".{_JOB}.")]
+        if foreign:
             raise StorageError(
-                f"{self.path} holds {others[0]!r} and is no run folder: give a new or empty folder"
+                f"{self.path} holds {foreign[0]!r} and is no run folder: give a new or empty folder"
             )
 
-    def _adopt(self, job: Mapping[str, Any], force: bool) -> None:
-        path = self.path / _JOB
-        if path.is_file():
-            difference = _difference(_read_job(path), job)
-            if difference and not force:
-                raise RunMismatchError(
-                    f"{self.path} was made with {difference}. Give another --out, or --force to"
-                    " replace it"
-                )
-            if not force:
-                return
-            self._clear()
+    def _lock(self, handle: int) -> None:
+        try:
+            # The system drops the lock with the process, however that ends.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunLockedError(
+                    f"another process is working in {self.path}: wait for it, or give another --out"
+                ) from None
+            raise StorageError(
+                f"the file system of {self.path} does not lock files ({error.strerror}):"
+                " give an --out on another one"
+            ) from error
+
+    def _adopt(self, job: Job, force: bool) -> None:
+        """Make the folder this job's: continue it, begin it, or refuse."""
         with storage_errors(self.path):
-            self.shards.mkdir(exist_ok=True)
-        write_json(path, {"format": _FORMAT, **job})
+            remove_parts(self.path, _FILES)
+            _remove_tree(self.path / _DISCARDED)
+        if (self.path / _JOB).is_file():
+            before = _read_job(self.path / _JOB)
+            if force:
+                self._clear()
+            else:
+                self._compare(before, job)
+        # A process may be killed between any two steps: each is made if it was not.
+        if force or not (self.path / _JOB).is_file():
+            write_json(
+                self.path / _JOB,
+                {
+                    "format": _FORMAT,
+                    "parameters": dict(job.parameters),
+                    "versions": dict(job.versions),
+                    "photos": {"count": job.photos.num_rows, "sha256": job.digest},
+                },
+            )
+        if not (self.path / _PHOTOS).is_file():
+            write_table(self.path / _PHOTOS, job.photos)
+        if not self.finished:
+            with storage_errors(self.path):
+                self.shards.mkdir(exist_ok=True)
+
+    def _compare(self, before: Mapping[str, Any], job: Job) -> None:
+        """Raise where the folder was made by another job, or is not whole."""
+        difference = _first_difference(before["parameters"], job.parameters)
+        if not difference and not self.finished:
+            difference = _first_difference(before["versions"], job.versions)
+        if not difference and before["photos"].get("sha256") != job.digest:
+            difference = "other photos"
+            if (self.path / _PHOTOS).is_file():
+                listed = read_table(self.path / _PHOTOS)
+                difference += f": {describe_difference(listed, job.photos)}"
+        if difference:
+            raise RunMismatchError(
+                f"{self.path} was made with {difference}. Give another --out, or --force to"
+                " replace it"
+            )
+        if self.finished:
+            missing = [name for name in _TABLES if not (self.path / name).is_file()]
+            if missing:
+                raise CorruptFileError(
+                    f"{self.path} is a finished run without its {missing[0]}: put it back, or make"
+                    " everything anew with --force"
+                )
 
     def _clear(self) -> None:
         """Remove what this package wrote, and nothing else; the verdict of completeness first."""
         with storage_errors(self.path):
-            (self.path / "run.json").unlink(missing_ok=True)
-            for name in ("shards", "report"):
-                shutil.rmtree(self.path / name, ignore_errors=False) if (
-                    self.path / name
-                ).is_dir() else None
-            for name in ("faces", "people", "skipped", "crops"):
-                (self.path / f"{name}.parquet").unlink(missing_ok=True)
-            (self.path / "embeddings.npy").unlink(missing_ok=True)
+            (self.path / _SUMMARY).unlink(missing_ok=True)
+            self._discard(self.path / "report")
+            for name in (*_TABLES, _PHOTOS):
+                (self.path / name).unlink(missing_ok=True)
+        self.discard_shards()
+
+    def discard_shards(self) -> None:
+        """Remove all shards."""
+        with storage_errors(self.shards):
+            self._discard(self.shards)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a folder that is at one moment whole and at the next not there."""
+        if folder.is_dir():
+            os.replace(folder, self.path / _DISCARDED)
+            _remove_tree(self.path / _DISCARDED)
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def _read_job(path: Path) -> Any:
     job = read_json(path)
-    if job.get("format") != _FORMAT or not isinstance(job.get("parameters"), dict):
+    parts = [job.get(name) for name in ("parameters", "versions", "photos")]
+    if job.get("format") != _FORMAT or not all(isinstance(part, dict) for part in parts):
         raise CorruptFileError(f"{path} does not describe a run: give another --out")
     return job
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in a few words what differs between two jobs, or nothing."""
-    old, new = before["parameters"], now["parameters"]
+def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in a few words what differs, or nothing."""
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
             return f"{name} {old.get(name)!r}, not {new.get(name)!r}"
-    old_photos = {photo[0]: photo for photo in before.get("photos", [])}
-    new_photos = {photo[0]: photo for photo in now["photos"]}
-    added = sorted(new_photos.keys() - old_photos.keys())
-    removed = sorted(old_photos.keys() - new_photos.keys())
-    changed = sorted(
-        name
-        for name in old_photos.keys() & new_photos.keys()
-        if list(old_photos[name]) != list(new_photos[name])
-    )
-    parts = [
-        f"{len(names)} photos {what} since (such as {names[0]!r})"
-        for what, names in (("added", added), ("removed", removed), ("changed", changed))
-        if names
-    ]
-    return "other photos: " + ", ".join(parts) if parts else ""
+    return ""

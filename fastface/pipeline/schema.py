@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["CROPS", "FACES", "PEOPLE", "SHARD_FACES", "SKIPPED"]
+__all__ = ["CROPS", "FACES", "PEOPLE", "PHOTOS", "SHARD_FACES", "SKIPPED"]
 
 _FOUND = [
     ("face_id", pa.int64()),
@@ -36,3 +36,4 @@ PEOPLE = pa.schema(
         ("confidence", pa.float32()),
     ]
 )
+PHOTOS = pa.schema([("photo", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError
-from fastface.pipeline.extraction import PhotoResult
+from fastface.pipeline.photo_worker import PhotoResult
 from fastface.pipeline.schema import SHARD_FACES, SKIPPED
 from fastface.pipeline.storage import read_table, storage_errors, sync_folder, write_table
 
@@ -101,6 +102,20 @@ class ShardStore:
             os.replace(temporary, target)
             sync_folder(self.folder)
 
+    def count_faces(self, index: int) -> int:
+        """Return how many faces one shard holds, without reading them.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is damaged.
+        """
+        try:
+            rows: int = pq.read_metadata(self.path(index) / "faces.parquet").num_rows
+        except (OSError, ValueError) as error:
+            raise CorruptFileError(f"{error}: {self._advice(index)}") from error
+        return rows
+
     def read(self, index: int) -> tuple[pa.Table, pa.Table, NDArray[Any]]:
         """Return faces, skipped and embeddings of one shard.
 
@@ -110,19 +125,21 @@ class ShardStore:
             If it is damaged.
         """
         folder = self.path(index)
-        advice = f"remove {folder} and run the same command again"
         try:
             faces = read_table(folder / "faces.parquet")
             skipped = read_table(folder / "skipped.parquet")
             with (folder / "embeddings.npy").open("rb") as file:
                 embeddings = np.load(file, allow_pickle=False)
         except (CorruptFileError, OSError, ValueError) as error:
-            raise CorruptFileError(f"{error}: {advice}") from error
+            raise CorruptFileError(f"{error}: {self._advice(index)}") from error
         if len(embeddings) != faces.num_rows or not faces.schema.equals(SHARD_FACES):
-            raise CorruptFileError(f"{folder} does not fit together: {advice}")
+            raise CorruptFileError(f"{folder} does not fit together: {self._advice(index)}")
         return faces, skipped, embeddings
 
     def read_all(self, count: int) -> Iterator[tuple[pa.Table, pa.Table, NDArray[Any]]]:
         """Yield every shard in order, one in memory at a time."""
         for index in range(count):
             yield self.read(index)
+
+    def _advice(self, index: int) -> str:
+        return f"remove {self.path(index)} and run the same command again"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,18 @@ import pyarrow.parquet as pq
 
 from fastface.errors import CorruptFileError, StorageError
 
-__all__ = ["read_json", "read_table", "replace_file", "sync_folder", "write_json", "write_table"]
+__all__ = [
+    "read_json",
+    "read_table",
+    "remove_parts",
+    "replacing",
+    "storage_errors",
+    "sync_folder",
+    "write_json",
+    "write_table",
+]
+
+_PART = ".part"
 
 
 @contextmanager
@@ -41,8 +53,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then give it its name.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file to fill, which then takes the name.
 
     Raises
     ------
@@ -50,11 +63,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         If it cannot be written; what was at `path` before is then still there.
     """
     with storage_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
         os.close(handle)
         temporary = Path(name)
         try:
-            write(temporary)
+            yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -64,9 +77,17 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         sync_folder(path.parent)
 
 
+def remove_parts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what `replacing` left unfinished when its process was killed."""
+    for name in names:
+        for part in folder.glob(f".{glob.escape(name)}.*{_PART}"):
+            part.unlink(missing_ok=True)
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
-    replace_file(path, lambda temporary: pq.write_table(table, temporary))
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -86,8 +107,10 @@ def read_table(path: Path) -> pa.Table:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -1,12 +1,7 @@
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +12,13 @@ from fastface.errors import (
     CorruptFileError,
     InvalidInputError,
     NoFacesError,
-    RunLockedError,
-    RunMismatchError,
     StorageError,
 )
+from fastface.models import get_spec
+from fastface.pipeline.finish import choose_cutoff
+from fastface.pipeline.listing import photos_table
 
 FINAL = ["faces.parquet", "embeddings.npy", "people.parquet", "crops.parquet", "skipped.parquet"]
-
-
-@pytest.fixture(name="fakes")
-def _fakes(_fakes_in_workers):
-    import fakes
-
-    return fakes
 
 
 def final_bytes(folder: Path) -> dict[str, bytes]:
@@ -76,36 +65,18 @@ def test_what_a_run_leaves(fakes, tmp_path: Path) -> None:
     assert not (tmp_path / "run/shards").exists()
 
 
-@pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_bits(fakes, tmp_path: Path) -> None:
-    photos = fakes.make_photos(tmp_path / "photos", 600)
-    fakes.fake_run(photos, tmp_path / "undisturbed")
-    expected = final_bytes(tmp_path / "undisturbed")
-    command = [sys.executable, fakes.__file__, str(photos), str(tmp_path / "run")]
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(4):
-        process = subprocess.Popen(command)
-        try:
-            process.wait(timeout=moments.uniform(1.0, 6.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert kills >= 1
-    subprocess.run(command, check=True)
-    assert final_bytes(tmp_path / "run") == expected
-
-
-def test_finished_shards_are_not_made_again(fakes, tmp_path: Path, monkeypatch) -> None:
-    """Stop after the first shard; the second call reads only the photos of the others."""
+def test_finished_shards_are_not_made_again(fakes, tmp_path: Path) -> None:
+    """Stop in the second shard; the next call embeds only the faces of that one."""
     photos = fakes.make_photos(tmp_path / "photos", 300)
-    calls = []
+    embedded = []
 
     class Stopping(fakes.FakeEmbedder):
+        batches_left = 10
+
         def embed(self, crops):
-            calls.append(len(crops))
-            if len(calls) == 10:
+            embedded.append(len(crops))
+            self.batches_left -= 1
+            if self.batches_left == 0:
                 raise KeyboardInterrupt
             return super().embed(crops)
 
@@ -113,14 +84,26 @@ def test_finished_shards_are_not_made_again(fakes, tmp_path: Path, monkeypatch) 
         fakes.fake_run(photos, tmp_path / "run", make_embedder=Stopping)
     shards = [p.name for p in (tmp_path / "run/shards").iterdir() if not p.name.startswith(".")]
     assert shards == ["00000000"]
-    made = (tmp_path / "run/shards/00000000/embeddings.npy").stat().st_mtime_ns
-    calls.clear()
-    calls.extend([0] * 100)
+    embedded.clear()
     fakes.fake_run(photos, tmp_path / "run", make_embedder=Stopping)
-    assert sum(calls) < 100
-    assert made
+    # 44 photos are left, 4 of them with two faces (those whose number ends in 0).
+    assert sum(embedded) == 44 + 4
     fakes.fake_run(photos, tmp_path / "whole")
     assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
+
+
+def test_results_do_not_depend_on_the_number_of_workers(fakes, tmp_path: Path) -> None:
+    photos = fakes.make_photos(tmp_path / "photos", 40)
+    fakes.fake_run(photos, tmp_path / "one", workers=1)
+    fakes.fake_run(photos, tmp_path / "three", workers=3)
+    assert final_bytes(tmp_path / "one") == final_bytes(tmp_path / "three")
+
+
+def test_the_output_may_be_among_the_photos(fakes, tmp_path: Path) -> None:
+    photos = fakes.make_photos(tmp_path / "photos", 3)
+    assert fakes.fake_run(photos, photos / "people").n_photos == 3
+    (photos / "people" / "shards.jpg").write_text("1 1")
+    assert fakes.fake_run(photos, photos / "people").reused
 
 
 def test_a_finished_run_is_reused(fakes, tmp_path: Path) -> None:
@@ -133,66 +116,49 @@ def test_a_finished_run_is_reused(fakes, tmp_path: Path) -> None:
     assert (tmp_path / "run/faces.parquet").stat().st_mtime_ns == before
 
 
-def test_other_parameters_or_photos_are_refused(fakes, tmp_path: Path) -> None:
-    photos = fakes.make_photos(tmp_path / "photos", 12)
-    fakes.fake_run(photos, tmp_path / "run")
-    before = final_bytes(tmp_path / "run")
-    with pytest.raises(RunMismatchError, match="method 'auto', not 'chinese-whispers'"):
-        fakes.fake_run(photos, tmp_path / "run", method="chinese-whispers")
-    (photos / "new.jpg").write_text("1 3")
-    with pytest.raises(RunMismatchError, match=r"1 photos added since \(such as 'new.jpg'\)"):
-        fakes.fake_run(photos, tmp_path / "run")
-    assert final_bytes(tmp_path / "run") == before
-    (tmp_path / "run/notes.txt").write_text("mine")
-    assert fakes.fake_run(photos, tmp_path / "run", force=True).n_photos == 13
-    assert (tmp_path / "run/notes.txt").read_text() == "mine"
-
-
-def test_foreign_folders_are_left_alone(fakes, tmp_path: Path) -> None:
-    photos = fakes.make_photos(tmp_path / "photos", 3)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/thesis.txt").write_text("precious")
-    for force in (False, True):
-        with pytest.raises(StorageError, match=r"holds 'thesis.txt' and is no run folder"):
-            fakes.fake_run(photos, tmp_path / "home", force=force)
-    assert [p.name for p in (tmp_path / "home").iterdir()] == ["thesis.txt"]
-    with pytest.raises(StorageError, match="is a file"):
-        fakes.fake_run(photos, tmp_path / "home/thesis.txt")
-
-
-def test_a_folder_in_use_is_refused(fakes, tmp_path: Path) -> None:
-    photos = fakes.make_photos(tmp_path / "photos", 3)
-    fakes.fake_run(photos, tmp_path / "run")
-    with (tmp_path / "run/.lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RunLockedError, match="another process"):
-            fakes.fake_run(photos, tmp_path / "run")
-    assert fakes.fake_run(photos, tmp_path / "run").reused
-
-
-def test_a_photo_that_ends_its_worker_costs_only_itself(fakes, tmp_path: Path) -> None:
-    photos = fakes.make_photos(tmp_path / "photos", 30)
-    (photos / "photo 0013.jpg").write_text("crash")
-    result = fakes.fake_run(photos, tmp_path / "run")
-    assert result.n_skipped == 1
-    skipped = pq.read_table(tmp_path / "run/skipped.parquet").to_pylist()
-    assert [(s["file"], s["reason"]) for s in skipped] == [("photo 0013.jpg", "crashed")]
-    assert result.n_faces == 29 + 3
-
-
 def test_nothing_to_work_on(fakes, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NoFacesError, match="no photos"):
+    with pytest.raises(NoFacesError, match=r"no photos in .*empty"):
+        fakes.fake_run(tmp_path / "empty", tmp_path / "run")
+    (tmp_path / "empty/gone.jpg").symlink_to("nowhere")
+    with pytest.raises(NoFacesError, match=r"1 files cannot be used, such as 'gone.jpg'"):
         fakes.fake_run(tmp_path / "empty", tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(InvalidInputError):
         fakes.fake_run(tmp_path / "absent", tmp_path / "run")
+    (tmp_path / "empty/gone.jpg").unlink()
     (tmp_path / "empty/landscape.jpg").write_text("0 0")
     for _ in range(2):
-        with pytest.raises(NoFacesError, match="no face in 1 photos"):
+        with pytest.raises(NoFacesError, match=r"no face in 1 photos \(1 no_face\)"):
             fakes.fake_run(tmp_path / "empty", tmp_path / "run")
     assert pq.read_table(tmp_path / "run/skipped.parquet")["reason"].to_pylist() == ["no_face"]
     assert np.load(tmp_path / "run/embeddings.npy", allow_pickle=False).shape == (0, 16)
+
+
+def test_a_photo_that_vanishes_on_the_way_is_skipped(fakes, tmp_path: Path, monkeypatch) -> None:
+    photos = fakes.make_photos(tmp_path / "photos", 3)
+
+    def list_and_lose(listing):
+        table = photos_table(listing)
+        (photos / "photo 0001.jpg").unlink()
+        return table
+
+    monkeypatch.setattr("fastface.pipeline.job.photos_table", list_and_lose)
+    result = fakes.fake_run(photos, tmp_path / "run")
+    assert (result.n_photos, result.n_faces, result.n_skipped) == (3, 3, 1)
+
+
+def test_a_model_without_a_cutoff_gets_one(tmp_path: Path) -> None:
+    spec = get_spec("arcface-112")
+    assert spec.linkage_cutoff is None
+    few = np.eye(5, 512, dtype=np.float32)
+    # Too few faces to estimate from: cosine distance c is √(2c) on the unit sphere.
+    assert choose_cutoff(spec, few) == pytest.approx(np.sqrt(2 * spec.same_person_distance))
+    many = np.random.default_rng(0).standard_normal((500, 512)).astype(np.float32)
+    estimate = choose_cutoff(spec, many)
+    assert 1.1 < estimate < np.sqrt(2)
+    dlib = get_spec("dlib-resnet")
+    assert choose_cutoff(dlib, many) == pytest.approx(0.55 / 1.43)
 
 
 def test_embedding_alone(fakes, tmp_path: Path) -> None:
@@ -226,7 +192,7 @@ def test_a_damaged_shard_is_named(fakes, tmp_path: Path, monkeypatch) -> None:
 def test_a_full_disk_keeps_finished_work(fakes, tmp_path: Path, monkeypatch) -> None:
     photos = fakes.make_photos(tmp_path / "photos", 300)
     real = os.fsync
-    state = {"left": 8}
+    state = {"left": 12}  # the job, its photos, and the first shard
 
     def full(handle: int) -> None:
         state["left"] -= 1

@@ -1,0 +1,120 @@
+"""``run.json``: what a finished job found, and how."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from fastface.backends import get_isa
+from fastface.pipeline.folder import RunFolder
+from fastface.pipeline.storage import read_json, read_table, write_json
+from fastface.pipeline.versions import all_versions
+
+if TYPE_CHECKING:
+    from fastface.models import Model
+
+__all__ = ["RunResult", "explain_no_faces", "read_result", "write_summary"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a job found.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    n_photos, n_faces, n_people, n_skipped : int
+        Counts; a skipped file gave no face.
+    report : Path or None
+        The page to look at.
+    reused : bool
+        The folder was finished already, and nothing was done.
+    """
+
+    folder: Path
+    n_photos: int
+    n_faces: int
+    n_people: int
+    n_skipped: int
+    report: Path | None
+    reused: bool = False
+
+
+def write_summary(
+    folder: RunFolder,
+    *,
+    photo_root: Path,
+    n_photos: int,
+    model: Model,
+    parameters: Mapping[str, Any],
+    times: Mapping[str, Any],
+) -> None:
+    """Write ``run.json``, which says that all other tables are there.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With all its tables.
+    photo_root : Path
+        What the paths of photos are relative to.
+    n_photos : int
+        How many were listed.
+    model : Model
+        That embedded the faces.
+    parameters : mapping
+        As they were used.
+    times : mapping
+        From `Clock.summary`.
+    """
+    counts = {
+        name: pq.read_metadata(folder / f"{name}.parquet").num_rows
+        for name in ("faces", "people", "skipped")
+    }
+    spec = model.spec
+    write_json(
+        folder / "run.json",
+        {
+            "versions": all_versions(),
+            "model": {
+                "name": spec.name,
+                "sha256": model.sha256,
+                "licence": spec.licence,
+                "licence_url": spec.licence_url,
+            },
+            "parameters": {**parameters, "instruction_set": get_isa()},
+            "photo_root": str(photo_root.resolve()),
+            "counts": {"photos": n_photos, **counts},
+            **times,
+        },
+    )
+
+
+def read_result(folder: RunFolder, *, reused: bool) -> RunResult:
+    """Return what a finished run folder says."""
+    counts = read_json(folder / "run.json")["counts"]
+    page = folder / "report" / "index.html"
+    return RunResult(
+        folder.path,
+        counts["photos"],
+        counts["faces"],
+        counts["people"],
+        counts["skipped"],
+        page if page.is_file() else None,
+        reused,
+    )
+
+
+def explain_no_faces(folder: RunFolder, result: RunResult) -> str:
+    """Say why no photo gave a face, and what may help."""
+    reasons = Counter(read_table(folder / "skipped.parquet")["reason"].to_pylist())
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return (
+        f"no face in {result.n_photos} photos ({why}): {folder / 'skipped.parquet'} says why for"
+        " each; small faces may need --upsample 1"
+    )
