@@ -135,6 +135,16 @@ def test_what_was_there_survives_a_failed_write(rows, tmp_path, monkeypatch) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["graph.npz"]
 
 
+def test_a_new_graph_takes_the_place_of_the_old_at_once(rows, tmp_path) -> None:
+    """Whoever has the old file open, or mapped, keeps the old graph."""
+    path = tmp_path / "graph.npz"
+    graph = NeighborGraph.build(rows, n_neighbors=3)
+    graph.save(path)
+    mapped = NeighborGraph.load(path, mmap=True)
+    NeighborGraph.build(rows[::-1], n_neighbors=3).save(path)
+    np.testing.assert_array_equal(mapped.indices, graph.indices)
+
+
 def test_normalized_rows(rows: np.ndarray) -> None:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     graph = NeighborGraph.build(rows * 1e-30, n_neighbors=5, normalize=True)
