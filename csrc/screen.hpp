@@ -1,115 +1,84 @@
-// The float32 screen: packed operands, the bound on its error, and the sweep over tiles.
+// The screen: candidates brought to the form that tiles score, and the bound on every score's
+// error.
+//
+// Operands are shifted and scaled first, which changes neither who is nearest nor the sense of any
+// bound: a = (x - shift) * t, b = (y - shift) * t.  The score of a pair is
+//   <a, b> - |b|^2 / 2        Euclidean metrics: shift near the candidates' mean, one t for all
+//   <a, b / |b|>              cosine: no shift, t by row
+//   <a, b>                    inner product: no shift, t by row and one for the candidates
+// and the nearer a candidate, the higher its score.
 #pragma once
 
-#include <algorithm>
-#include <cfloat>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "matrix.hpp"
+#include "parallel.hpp"
 
 namespace fastface {
 
-// A 64-byte aligned buffer of floats.
-class AlignedFloats {
- public:
-  explicit AlignedFloats(std::int64_t size)
-      : data_(static_cast<float*>(::operator new(
-            static_cast<std::size_t>(std::max<std::int64_t>(size, 1)) * sizeof(float),
-            std::align_val_t{64}))) {}
-  float* get() { return data_.get(); }
-  const float* get() const { return data_.get(); }
+enum class Precision { kFloat32, kInt8 };
 
- private:
-  struct Free {
-    void operator()(float* pointer) const { ::operator delete(pointer, std::align_val_t{64}); }
-  };
-  std::unique_ptr<float, Free> data_;
+// A query row as the tiles read it.
+struct LoadedRow {
+  float norm;           // at least that of the row as scaled
+  float slack;          // how far its bar has to stand below a proven score
+  bool blind;           // float32 could overflow: only the definition can tell
+  double scale;         // t
+  double squares;       // of the row as shifted and scaled
+  double squared_norm;  // of the row itself, by definition; only for cosine and inner product
 };
 
-// Candidates of one block in the layout score_tile reads: panels of [dim][panel_width].
-//
-// The score of (x, y) is <x, y> - |y|^2 / 2 for the Euclidean metrics, <x, y / |y|> for cosine and
-// <x, y> for the inner product: always the larger the nearer.
-template <typename Storage>
-void pack_panels(const Matrix<Storage>& candidates, std::int64_t first, std::int64_t count,
-                 const double* norms, Metric metric, int width, float* panels, float* biases) {
-  const std::int64_t dim = candidates.dim;
-  for (std::int64_t base = 0; base < count; base += width) {
-    float* panel = panels + base * dim;
-    for (int lane = 0; lane < width; ++lane) {
-      if (base + lane >= count) {  // a padding lane is never a survivor
-        for (std::int64_t j = 0; j < dim; ++j) panel[j * width + lane] = 0.0f;
-        biases[base + lane] = std::numeric_limits<float>::infinity();
-        continue;
-      }
-      const std::int64_t i = first + base + lane;
-      const Storage* source = candidates.row(i);
-      double scale = 1.0;
-      double bias = 0.0;
-      if (metric == Metric::kCosine) scale = norms[i] > 0.0 ? 1.0 / norms[i] : 0.0;
-      if (metric == Metric::kSquaredEuclidean || metric == Metric::kEuclidean)
-        bias = 0.5 * norms[i] * norms[i];
-      if (scale == 1.0) {
-        for (std::int64_t j = 0; j < dim; ++j) panel[j * width + lane] = to_float(source[j]);
-      } else {
-        for (std::int64_t j = 0; j < dim; ++j) {
-          if constexpr (std::is_same_v<Storage, double>)
-            panel[j * width + lane] = static_cast<float>(source[j] * scale);
-          else
-            panel[j * width + lane] = static_cast<float>(to_float(source[j]) * scale);
-        }
-      }
-      biases[base + lane] = static_cast<float>(bias);
-    }
+class Screen {
+ public:
+  Screen(const KernelTable& kernels, Metric metric, const Matrix& candidates, int n_threads,
+         Interrupt& interrupt);
+
+  const KernelTable& kernels() const { return kernels_; }
+  Metric metric() const { return metric_; }
+  const Matrix& candidates() const { return candidates_; }
+  std::int64_t n_panels() const { return n_panels_; }
+  std::int64_t padded_dim() const { return padded_dim_; }
+  bool is_euclidean() const {
+    return metric_ == Metric::kSquaredEuclidean || metric_ == Metric::kEuclidean;
   }
-}
 
-template <typename Storage>
-void pack_rows(const Matrix<Storage>& queries, std::int64_t first, std::int64_t count,
-               int tile_rows, float* packed) {
-  const std::int64_t dim = queries.dim;
-  for (std::int64_t base = 0; base < count; base += tile_rows) {
-    float* tile = packed + base * dim;
-    for (int r = 0; r < tile_rows; ++r) {
-      if (base + r >= count) {
-        for (std::int64_t j = 0; j < dim; ++j) tile[j * tile_rows + r] = 0.0f;
-        continue;
-      }
-      const Storage* source = queries.row(first + base + r);
-      for (std::int64_t j = 0; j < dim; ++j) tile[j * tile_rows + r] = to_float(source[j]);
-    }
+  // The norm of a candidate that the definition divides by; only for cosine.
+  double candidate_norm(std::int64_t i) const {
+    return norms_.empty() ? 0.0 : norms_[static_cast<std::size_t>(i)];
   }
-}
 
-// An upper bound on |float32 score - score of the definition| for a query of norm `x_norm` against
-// candidates of norm at most `y_norm`; infinite where float32 could overflow.  Derived in
-// docs/exactness.md.
-inline double screen_error(double x_norm, double y_norm, std::int64_t dim, Metric metric) {
-  constexpr double kUnit = 0x1p-24;   // rounding unit of float32
-  constexpr double kTiny = 0x1p-149;  // smallest float32
-  const double y = metric == Metric::kCosine ? 1.0 : y_norm;
-  if (!(x_norm < 1e18 && y < 1e18)) return std::numeric_limits<double>::infinity();
-  const double d = static_cast<double>(dim);
-  const double products = (d + 8.0) * kUnit * x_norm * y;
-  const double biases = 2.0 * kUnit * y * y;
-  const double underflow = (d + 8.0) * kTiny * (1.0 + x_norm + y);
-  const double definition = (d + 8.0) * 0x1p-52 * (x_norm + y) * (x_norm + y);
-  return 1.01 * (products + biases + underflow + definition);
-}
+  // Whether 8-bit integers keep enough of the candidates to tell them apart.
+  bool rounds_well() const { return rounds_well_; }
 
-// The largest float32 that is not above `value`.
-inline float round_down(double value) {
-  if (value >= FLT_MAX) return FLT_MAX;
-  if (value < -FLT_MAX) return -std::numeric_limits<float>::infinity();
-  const float rounded = static_cast<float>(value);
-  return static_cast<double>(rounded) <= value
-             ? rounded
-             : std::nextafter(rounded, -std::numeric_limits<float>::infinity());
-}
+  // Writes a row, shifted and scaled, to `out`; refuses what the kernels cannot work with.
+  LoadedRow load(Storage storage, const void* row, float* out) const;
+
+  // The same for candidate i, returning the sum of squares.
+  double load_candidate(std::int64_t i, const void* row, float* out) const;
+
+  // The true score of a candidate at a distance (squared, for the Euclidean metrics).
+  double score_at(double key, const LoadedRow& loaded) const;
+
+  // A bar that every candidate whose definition gives at most `key` reaches.
+  float bar_at(double key, const LoadedRow& loaded) const;
+
+ private:
+  void choose_shift();
+  void measure(int n_threads, Interrupt& interrupt);
+  void try_rounding();
+
+  const KernelTable& kernels_;
+  Metric metric_;
+  Matrix candidates_;
+  std::int64_t dim_;
+  std::int64_t padded_dim_;
+  std::int64_t n_panels_;
+  bool rounds_well_ = false;
+  double scale_ = 1.0;       // t of the candidates; not for cosine
+  double largest_safe_ = 0;  // squares below it need no second look
+  double shift_norm_ = 0.0;
+  std::vector<double> shift_;
+  std::vector<double> norms_;
+};
 
 }  // namespace fastface

@@ -1,21 +1,45 @@
-// Nearest candidates of every query row: screened in float32, decided by the definition.
+// Nearest candidates of every query row: screened in low precision, decided by the definition.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "matrix.hpp"
+#include "panels.hpp"
 #include "parallel.hpp"
+#include "screen.hpp"
 
 namespace fastface {
 
-template <typename Storage>
+// Candidates packed once and for all, for many searches.  The matrix has to outlive it.
+struct Prepared {
+  Prepared(const KernelTable& kernels, Metric metric, const Matrix& candidates, int n_threads,
+           Interrupt& interrupt);
+  Prepared(const Prepared&) = delete;  // panels point at the screen beside them
+  Prepared& operator=(const Prepared&) = delete;
+
+  Screen screen;
+  Panels floats;
+  std::unique_ptr<Panels> integers;  // where they are faster
+};
+
 struct SearchProblem {
-  Matrix<Storage> queries;
-  Matrix<Storage> candidates;
+  Matrix queries;
+  Matrix candidates;
   Metric metric;
-  bool exclude_self;  // candidate i is not a neighbour of query i
-  int n_threads;
+  bool exclude_self = false;  // candidate i is not a neighbour of query i
+  int n_threads = 1;
+  std::int64_t memory_limit = 0;       // bytes beyond inputs and outputs; 0: 64 MiB a thread
+  const Prepared* prepared = nullptr;  // of the candidates
+  // Called by the worker that finished a run of queries, with the first and their number.
+  std::function<void(std::int64_t, std::int64_t)> finished;
+};
+
+// Thrown where a memory limit leaves no room to work in.
+struct TooLittleMemory {
+  std::int64_t needed;
 };
 
 struct SearchStatistics {
@@ -24,9 +48,8 @@ struct SearchStatistics {
 };
 
 // The k nearest candidates of every query, sorted by (distance, index).  Outputs are (n, k).
-template <typename Storage>
-SearchStatistics search_nearest(const SearchProblem<Storage>& problem, std::int64_t k,
-                                float* distances, std::int32_t* indices, Interrupt& interrupt);
+SearchStatistics search_nearest(const SearchProblem& problem, std::int64_t k, float* distances,
+                                std::int32_t* indices, Interrupt& interrupt);
 
 struct RadiusNeighbors {
   std::vector<std::int64_t> offsets;  // n + 1
@@ -35,8 +58,6 @@ struct RadiusNeighbors {
 };
 
 // Every candidate within `radius` (inclusive, compared in float64) of every query.
-template <typename Storage>
-RadiusNeighbors search_radius(const SearchProblem<Storage>& problem, double radius,
-                              Interrupt& interrupt);
+RadiusNeighbors search_radius(const SearchProblem& problem, double radius, Interrupt& interrupt);
 
 }  // namespace fastface

@@ -1,3 +1,6 @@
+#include <atomic>
+
+#include "cpu/dispatch.hpp"
 #include "sweep.hpp"
 
 namespace fastface {
@@ -11,147 +14,366 @@ struct Scored {
   }
 };
 
+// The k first of what is offered, sorted when taken.
+class Best {
+ public:
+  explicit Best(std::int64_t k) : k_(static_cast<std::size_t>(k)) { heap_.reserve(k_); }
+
+  // True where this changed the worst of k.
+  bool offer(const Scored& scored) {
+    if (heap_.size() < k_) {
+      heap_.push_back(scored);
+      std::push_heap(heap_.begin(), heap_.end());
+      return heap_.size() == k_;
+    }
+    if (!(scored < heap_.front())) return false;
+    std::pop_heap(heap_.begin(), heap_.end());
+    heap_.back() = scored;
+    std::push_heap(heap_.begin(), heap_.end());
+    return true;
+  }
+  double worst_key() const { return heap_.front().key; }
+  const std::vector<Scored>& sort() {
+    std::sort_heap(heap_.begin(), heap_.end());
+    return heap_;
+  }
+  void clear() { heap_.clear(); }
+
+ private:
+  std::size_t k_;
+  std::vector<Scored> heap_;
+};
+
 struct Survivor {
-  float score;
+  float lower;  // bounds of its score
+  float upper;
   std::int32_t index;
 };
 
 // Keeps, for every row of a block, each candidate that may still be among the k nearest.
+template <bool kSingleNearest>
 class NearestSink {
  public:
-  NearestSink(std::int64_t rows, std::int64_t k)
-      : k_(k),
-        capacity_(2 * k + 32),
-        thresholds_(rows + kMaxTileRows, kInfinity),
-        errors_(rows, 0.0),
-        counts_(rows, 0),
-        crowded_(rows, 0),
-        kept_(rows * capacity_) {}
+  static constexpr bool kRaising = kSingleNearest;
 
-  void open(std::int64_t row, double error) {
-    errors_[row] = 2.0 * error;
-    crowded_[row] = !(error < std::numeric_limits<double>::infinity());
-    thresholds_[row] = crowded_[row] ? kInfinity : -kInfinity;
+  static std::int64_t capacity(std::int64_t k, Precision precision) {
+    return precision == Precision::kInt8 ? 6 * k + 58 : 2 * k + 30;
+  }
+  static std::int64_t bytes_per_row(std::int64_t k, Precision precision) {
+    return capacity(k, precision) * static_cast<std::int64_t>(sizeof(Survivor));
   }
 
-  const float* thresholds() const { return thresholds_.data(); }
+  NearestSink(std::int64_t rows, std::int64_t k, Precision precision)
+      : k_(k),
+        capacity_(capacity(k, precision)),
+        bars_(static_cast<std::size_t>(rows + kMaxTileRows)),
+        slacks_(nullptr),
+        counts_(static_cast<std::size_t>(rows)),
+        crowded_(static_cast<std::size_t>(rows)),
+        kept_(static_cast<std::size_t>(rows * capacity_)) {}
 
-  void add(std::int64_t row, float score, std::int32_t index) {
-    if (score < thresholds_[row]) return;  // raised since the tile was scored
-    Survivor* kept = row_of(row);
-    kept[counts_[row]++] = {score, index};
-    if (k_ == 1) {
-      const float threshold = round_down(static_cast<double>(score) - errors_[row]);
-      if (threshold > thresholds_[row]) thresholds_[row] = threshold;
+  void open(const Block& block) {
+    slacks_ = block.slacks();
+    std::fill(bars_.begin(), bars_.end(), kInfinity);  // rows that do not exist want nobody
+    std::fill(counts_.begin(), counts_.end(), std::int32_t{0});
+    std::fill(crowded_.begin(), crowded_.end(), char{0});
+    for (std::int64_t row = 0; row < block.count(); ++row) {
+      if (block.loaded(row).blind)
+        crowd(row);
+      else
+        bars_[static_cast<std::size_t>(row)] = -kInfinity;
     }
-    if (counts_[row] == capacity_) compact(row);
+  }
+
+  float* bars() { return bars_.data(); }
+
+  void add(std::int64_t row, float score, float error, std::int32_t index) {
+    const auto at = static_cast<std::size_t>(row);
+    const Survivor survivor{score - error, score + error, index};
+    if (survivor.upper < bars_[at]) return;  // raised since the tile was scored
+    kept_[static_cast<std::size_t>(row * capacity_ + counts_[at]++)] = survivor;
+    if (counts_[at] == capacity_) compact(row);
   }
 
   // Drops what can no longer be among the k nearest.
   void compact(std::int64_t row) {
-    Survivor* kept = row_of(row);
-    std::int64_t& count = counts_[row];
+    const auto at = static_cast<std::size_t>(row);
+    Survivor* kept = kept_.data() + row * capacity_;
+    std::int32_t& count = counts_[at];
     if (count > k_) {
       std::nth_element(kept, kept + (k_ - 1), kept + count,
-                       [](const Survivor& a, const Survivor& b) { return a.score > b.score; });
-      const float threshold = round_down(static_cast<double>(kept[k_ - 1].score) - errors_[row]);
-      thresholds_[row] = std::max(thresholds_[row], threshold);
-      count = std::remove_if(kept, kept + count,
-                             [&](const Survivor& s) { return s.score < thresholds_[row]; }) -
-              kept;
+                       [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; });
+      const float proven = kept[k_ - 1].lower;
+      bars_[at] = std::max(bars_[at], proven - (slacks_[at] + kBarSlack * std::abs(proven)));
+      const float bar = bars_[at];
+      count = static_cast<std::int32_t>(
+          std::remove_if(kept, kept + count, [&](const Survivor& s) { return s.upper < bar; }) -
+          kept);
     }
-    // Too many near ties to tell apart in float32: every candidate goes to the definition.
-    if (count == capacity_) {
-      crowded_[row] = 1;
-      thresholds_[row] = kInfinity;
-      count = 0;
-    }
+    // Too many near ties to tell apart at this precision.
+    if (count == capacity_) crowd(row);
   }
 
-  bool crowded(std::int64_t row) const { return crowded_[row] != 0; }
-  const Survivor* begin(std::int64_t row) const { return kept_.data() + row * capacity_; }
-  std::int64_t count(std::int64_t row) const { return counts_[row]; }
+  bool crowded(std::int64_t row) const { return crowded_[static_cast<std::size_t>(row)] != 0; }
+  Survivor* begin(std::int64_t row) { return kept_.data() + row * capacity_; }
+  Survivor* end(std::int64_t row) { return begin(row) + counts_[static_cast<std::size_t>(row)]; }
+  float bar(std::int64_t row) const { return bars_[static_cast<std::size_t>(row)]; }
 
  private:
-  Survivor* row_of(std::int64_t row) { return kept_.data() + row * capacity_; }
+  void crowd(std::int64_t row) {
+    const auto at = static_cast<std::size_t>(row);
+    crowded_[at] = 1;
+    counts_[at] = 0;
+    bars_[at] = kInfinity;
+  }
 
   std::int64_t k_;
   std::int64_t capacity_;
-  std::vector<float> thresholds_;  // padding rows stay at infinity: nothing survives
-  std::vector<double> errors_;
-  std::vector<std::int64_t> counts_;
+  std::vector<float> bars_;
+  const float* slacks_;
+  std::vector<std::int32_t> counts_;
   std::vector<char> crowded_;
   std::vector<Survivor> kept_;
 };
 
-}  // namespace
-
-template <typename Storage>
-SearchStatistics search_nearest(const SearchProblem<Storage>& problem, std::int64_t k,
-                                float* distances, std::int32_t* indices, Interrupt& interrupt) {
-  const Plan<Storage> plan(problem);
+// What all threads of one search share.
+struct Shared {
+  const SearchProblem& problem;
+  const Screen& screen;
+  const Plan plan;
+  const Panels* floats;    // null where they are packed on the way
+  const Panels* integers;  // likewise
+  std::int64_t k;
+  float* distances;
+  std::int32_t* indices;
+  Interrupt& interrupt;
   std::atomic<std::int64_t> rechecked{0};
   std::atomic<std::int64_t> exhaustive{0};
-  const std::int64_t n = problem.queries.rows;
-  const std::int64_t m = problem.candidates.rows;
-  const bool screen = n > kFewQueries;
+  std::atomic<std::int64_t> rounded_rows{0};  // swept in integers
+  std::atomic<std::int64_t> crowded_rows{0};  // of those, the ones that had to be swept again
+};
 
-  parallel_for(plan.n_blocks(), problem.n_threads, interrupt, [&](std::int64_t block, bool caller) {
-    const std::int64_t first = block * plan.block_rows;
-    const std::int64_t count = std::min(plan.block_rows, n - first);
-    Judge<Storage> judge(plan);
-    NearestSink sink(count, screen ? k : 0);
-    std::vector<double> norms(static_cast<std::size_t>(count));
-    for (std::int64_t row = 0; row < count; ++row) {
-      norms[row] = judge.query_norm(first + row);
-      sink.open(row, screen ? screen_error(norms[row], plan.largest_norm, problem.queries.dim,
-                                           problem.metric)
-                            : std::numeric_limits<double>::infinity());
+template <bool kSingleNearest>
+class NearestWorker {
+  using Sink = NearestSink<kSingleNearest>;
+
+ public:
+  explicit NearestWorker(Shared& shared)
+      : shared_(shared),
+        judge_(shared.problem, shared.screen),
+        read_(shared.problem.queries),
+        best_(shared.k) {}
+
+  void operator()(std::int64_t block) {
+    const std::int64_t first = block * shared_.plan.block_rows;
+    const std::int64_t count =
+        std::min(shared_.plan.block_rows, shared_.problem.queries.rows - first);
+    std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), first);
+    const bool integers = shared_.plan.precision == Precision::kInt8 && !integers_fail();
+    if (!search(numbers, integers ? Precision::kInt8 : Precision::kFloat32)) return;
+    if (shared_.problem.finished) shared_.problem.finished(first, count);
+  }
+
+ private:
+  // Buffers of one precision, made when first needed.
+  struct Tools {
+    Tools(const Shared& shared, Precision precision)
+        : block(shared.screen, precision, shared.plan.block_rows),
+          panels(shared.screen, precision == Precision::kInt8 ? shared.integers : shared.floats,
+                 precision, shared.plan.run_panels),
+          sink(shared.plan.block_rows, shared.k, precision) {}
+    Block block;
+    PanelRun panels;
+    Sink sink;
+  };
+
+  // Whether so many rows had to be swept again that integers only cost time.
+  bool integers_fail() const {
+    const std::int64_t tried = shared_.rounded_rows.load(std::memory_order_relaxed);
+    return tried >= 256 && 4 * shared_.crowded_rows.load(std::memory_order_relaxed) > tried;
+  }
+
+  bool search(const std::vector<std::int64_t>& numbers, Precision precision) {
+    const bool integers = precision == Precision::kInt8;
+    std::unique_ptr<Tools>& tools = integers ? integer_tools_ : float_tools_;
+    if (!tools) tools = std::make_unique<Tools>(shared_, precision);
+    Block& block = tools->block;
+    if (!block.load(shared_.problem.queries, read_, numbers)) {
+      shared_.rounded_rows.fetch_add(block.count(), std::memory_order_relaxed);
+      shared_.crowded_rows.fetch_add(block.count(), std::memory_order_relaxed);
+      return search(numbers, Precision::kFloat32);
     }
-    if (screen && !sweep(plan, first, count, sink, interrupt, caller)) return;
+    Sink& sink = tools->sink;
+    sink.open(block);
+    if (!sweep(shared_.problem, shared_.screen, block, numbers, tools->panels, sink,
+               shared_.interrupt))
+      return false;
 
-    std::vector<Scored> scored;
-    for (std::int64_t row = 0; row < count; ++row) {
-      const std::int64_t query = first + row;
-      scored.clear();
-      if (screen) sink.compact(row);
+    std::vector<std::int64_t> again;
+    for (std::int64_t row = 0; row < block.count(); ++row) {
+      const std::int64_t query = numbers[static_cast<std::size_t>(row)];
+      sink.compact(row);
       if (sink.crowded(row)) {
-        exhaustive.fetch_add(1, std::memory_order_relaxed);
-        for (std::int64_t j = 0; j < m; ++j) {
-          if (!judge.allowed(query, j)) continue;
-          const Scored candidate{judge.key(query, norms[row], j), static_cast<std::int32_t>(j)};
-          if (static_cast<std::int64_t>(scored.size()) < k) {
-            scored.push_back(candidate);
-            std::push_heap(scored.begin(), scored.end());
-          } else if (candidate < scored.front()) {
-            std::pop_heap(scored.begin(), scored.end());
-            scored.back() = candidate;
-            std::push_heap(scored.begin(), scored.end());
-          }
-        }
-        if (interrupt.stopped(caller)) return;
+        if (integers)
+          again.push_back(query);
+        else
+          search_everybody(query, block.loaded(row));
       } else {
-        if (sink.count(row) > k) rechecked.fetch_add(1, std::memory_order_relaxed);
-        for (std::int64_t s = 0; s < sink.count(row); ++s) {
-          const std::int32_t index = sink.begin(row)[s].index;
-          scored.push_back({judge.key(query, norms[row], index), index});
-        }
+        decide(query, block.loaded(row), sink, row);
       }
-      std::sort(scored.begin(), scored.end());
-      for (std::int64_t j = 0; j < k; ++j) {
-        distances[query * k + j] = plan.definition.distance(scored[j].key);
-        indices[query * k + j] = scored[j].index;
-      }
+      if (shared_.interrupt.stopped()) return false;
     }
+    if (!integers) return true;
+    shared_.rounded_rows.fetch_add(block.count(), std::memory_order_relaxed);
+    shared_.crowded_rows.fetch_add(static_cast<std::int64_t>(again.size()),
+                                   std::memory_order_relaxed);
+    return again.empty() || search(again, Precision::kFloat32);
+  }
+
+  // Sends to the definition those survivors that may be among the k nearest, the best first.
+  void decide(std::int64_t query, const LoadedRow& loaded, Sink& sink, std::int64_t row) {
+    Survivor* const begin = sink.begin(row);
+    Survivor* const end = sink.end(row);
+    const std::int64_t k = shared_.k;
+    const auto better = [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; };
+    if (end - begin > k) std::nth_element(begin, begin + (k - 1), end, better);
+    judge_.face(query, loaded);
+    best_.clear();
+    float bar = -kInfinity;
+    std::int64_t judged = 0;
+    constexpr int kAhead = 3;
+    for (Survivor* s = begin; s < std::min(begin + kAhead, end); ++s) judge_.prefetch(s->index);
+    for (Survivor* s = begin; s != end; ++s) {
+      if (s + kAhead < end && s[kAhead].upper >= bar) judge_.prefetch(s[kAhead].index);
+      if (s->upper < bar) continue;
+      ++judged;
+      const Scored scored{judge_.key(s->index), s->index};
+      if (best_.offer(scored)) bar = shared_.screen.bar_at(best_.worst_key(), loaded);
+    }
+    if (judged > k) shared_.rechecked.fetch_add(1, std::memory_order_relaxed);
+    write(query);
+  }
+
+  void search_everybody(std::int64_t query, const LoadedRow& loaded) {
+    shared_.exhaustive.fetch_add(1, std::memory_order_relaxed);
+    judge_.face(query, loaded);
+    best_.clear();
+    for (std::int64_t j = 0; j < shared_.screen.candidates().rows; ++j) {
+      if (shared_.problem.exclude_self && j == query) continue;
+      best_.offer({judge_.key(j), static_cast<std::int32_t>(j)});
+    }
+    write(query);
+  }
+
+  void write(std::int64_t query) {
+    float* distance = shared_.distances + query * shared_.k;
+    std::int32_t* index = shared_.indices + query * shared_.k;
+    for (const Scored& scored : best_.sort()) {
+      *distance++ = judge_.distance(scored.key);
+      *index++ = scored.index;
+    }
+  }
+
+  Shared& shared_;
+  Judge judge_;
+  RowReader read_;
+  Best best_;
+  std::unique_ptr<Tools> integer_tools_;
+  std::unique_ptr<Tools> float_tools_;
+};
+
+template <bool kSingleNearest>
+SearchStatistics search(const SearchProblem& problem, const Screen& screen, std::int64_t k,
+                        float* distances, std::int32_t* indices, Interrupt& interrupt) {
+  using Sink = NearestSink<kSingleNearest>;
+  const Prepared* prepared = problem.prepared;
+  const Plan plan(problem, screen, prepared, Sink::bytes_per_row(k, Precision::kInt8));
+  std::optional<Panels> packed;
+  if (prepared == nullptr && plan.shared_panels)
+    packed.emplace(Panels::all(screen, plan.precision, plan.n_threads, interrupt));
+  const auto panels_of = [&](Precision precision) -> const Panels* {
+    if (prepared != nullptr)
+      return precision == Precision::kInt8 ? prepared->integers.get() : &prepared->floats;
+    return packed && plan.precision == precision ? &*packed : nullptr;
+  };
+  Shared shared{
+      problem,   screen,  plan,     panels_of(Precision::kFloat32), panels_of(Precision::kInt8), k,
+      distances, indices, interrupt};
+  parallel_for(plan.n_blocks(), plan.n_threads, interrupt, [&]() -> Worker {
+    return [worker = std::make_shared<NearestWorker<kSingleNearest>>(shared)](std::int64_t block) {
+      (*worker)(block);
+    };
   });
-  return {rechecked, exhaustive};
+  return {shared.rechecked, shared.exhaustive};
 }
 
-#define FASTFACE_INSTANTIATE(Storage)                                                            \
-  template SearchStatistics search_nearest<Storage>(const SearchProblem<Storage>&, std::int64_t, \
-                                                    float*, std::int32_t*, Interrupt&);
-FASTFACE_INSTANTIATE(float)
-FASTFACE_INSTANTIATE(double)
-FASTFACE_INSTANTIATE(Half)
+// A few queries, by the definition alone.
+SearchStatistics search_few(const SearchProblem& problem, std::int64_t k, float* distances,
+                            std::int32_t* indices, Interrupt& interrupt) {
+  const KernelTable& kernels = active_kernels();
+  const Definition definition(kernels, problem.metric, problem.queries, problem.candidates);
+  const bool cosine = problem.metric == Metric::kCosine;
+  RowReader read_query(problem.queries);
+  RowReader read_candidate(problem.candidates);
+  const auto norm = [&](const Matrix& matrix, const void* row, bool is_candidate) {
+    return cosine_norm(
+        checked_squared_norm(kernels, matrix.storage, row, matrix.dim, is_candidate));
+  };
+  // Values that are no numbers show in a distance; only then is it asked whose they are.
+  const auto refuse_bad = [&](const void* x, const void* y) {
+    checked_squared_norm(kernels, problem.queries.storage, x, problem.queries.dim, false);
+    checked_squared_norm(kernels, problem.candidates.storage, y, problem.candidates.dim, true);
+  };
+  constexpr double kSafeKey = kLargestNorm * kLargestNorm * 0.25;
+  std::vector<double> norms;
+  Best best(k);
+  for (std::int64_t i = 0; i < problem.queries.rows; ++i) {
+    const void* x = read_query(i);
+    const double x_norm = cosine ? norm(problem.queries, x, false) : 0.0;
+    best.clear();
+    for (std::int64_t j = 0; j < problem.candidates.rows; ++j) {
+      const void* y = read_candidate(j);
+      if (cosine && i == 0) norms.push_back(norm(problem.candidates, y, true));
+      const double key =
+          definition.key(x, x_norm, y, cosine ? norms[static_cast<std::size_t>(j)] : 0.0);
+      if (!(std::abs(key) < kSafeKey)) refuse_bad(x, y);
+      if (!(problem.exclude_self && i == j)) best.offer({key, static_cast<std::int32_t>(j)});
+      if (j % 4096 == 0 && interrupt.stopped()) return {};
+    }
+    for (const Scored& scored : best.sort()) {
+      *distances++ = definition.distance(scored.key);
+      *indices++ = scored.index;
+    }
+  }
+  if (problem.finished) problem.finished(0, problem.queries.rows);
+  return {0, problem.queries.rows};
+}
+
+}  // namespace
+
+Prepared::Prepared(const KernelTable& kernels, Metric metric, const Matrix& candidates,
+                   int n_threads, Interrupt& interrupt)
+    : screen(kernels, metric, candidates, n_threads, interrupt),
+      floats(Panels::all(screen, Precision::kFloat32, n_threads, interrupt)) {
+  if (screen.rounds_well())
+    integers =
+        std::make_unique<Panels>(Panels::all(screen, Precision::kInt8, n_threads, interrupt));
+}
+
+SearchStatistics search_nearest(const SearchProblem& problem, std::int64_t k, float* distances,
+                                std::int32_t* indices, Interrupt& interrupt) {
+  if (problem.queries.rows == 0) return {};
+  if (problem.prepared == nullptr && problem.queries.rows <= kFewQueries)
+    return search_few(problem, k, distances, indices, interrupt);
+  const auto with = [&](const Screen& screen) {
+    return k == 1 ? search<true>(problem, screen, k, distances, indices, interrupt)
+                  : search<false>(problem, screen, k, distances, indices, interrupt);
+  };
+  if (problem.prepared != nullptr) return with(problem.prepared->screen);
+  const Screen screen(active_kernels(), problem.metric, problem.candidates, problem.n_threads,
+                      interrupt);
+  return interrupt.stopped() ? SearchStatistics{} : with(screen);
+}
 
 }  // namespace fastface

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastface.embedder import Embedder
     from fastface.graph import NeighborGraph
     from fastface.identities import IdentityClustering
+    from fastface.prepared import prepare
 
 __all__ = [
     "Embedder",
@@ -39,6 +40,7 @@ __all__ = [
     "get_num_threads",
     "nearest_neighbors",
     "pairwise_distances",
+    "prepare",
     "radius_neighbors",
     "set_isa",
     "set_num_threads",
@@ -54,6 +56,7 @@ _HOME = {
     "get_num_threads": "fastface.backends",
     "nearest_neighbors": "fastface.distances",
     "pairwise_distances": "fastface.distances",
+    "prepare": "fastface.prepared",
     "radius_neighbors": "fastface.distances",
     "set_isa": "fastface.backends",
     "set_num_threads": "fastface.backends",

@@ -1,61 +1,117 @@
 """Nearest centers, nearest neighbours, radius neighbours and distance matrices.
 
-Every answer equals the float64 definition in `fastface.backends.reference` to the bit, on every
-instruction set and with any number of threads; ties go to the lowest index.
+Every answer equals the definition in `fastface.backends.reference` to the bit, on every instruction
+set and with any number of threads; ties go to the lowest index.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.errors import InvalidInputError
-from fastface.validation import check_integer, check_matrix, check_metric, check_same_width
+from fastface.prepared import Prepared
+from fastface.validation import (
+    check_bytes,
+    check_integer,
+    check_matrix,
+    check_metric,
+    check_same_width,
+    refuse_values,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from fastface.backends.protocol import Backend
+
 __all__ = ["assign", "nearest_neighbors", "pairwise_distances", "radius_neighbors"]
 
+Result = TypeVar("Result")
 
-def _check_pair(
-    X: ArrayLike, Y: ArrayLike | None, names: tuple[str, str]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Validate two matrices and bring them to one dtype, the wider of the two."""
-    x = check_matrix(X, name=names[0])
-    if Y is None or Y is X:
-        return x, x
-    y = check_matrix(Y, name=names[1])
-    check_same_width(x, y, names=names)
-    dtype = np.promote_types(x.dtype, y.dtype)
-    return x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+
+class _Call:
+    """The arguments that all functions share, checked, and what to do when a kernel refuses."""
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike | Prepared | None,
+        *,
+        y_name: str,
+        metric: str,
+        device: str,
+        n_threads: int | None,
+        memory_limit: int | str | None = None,
+    ) -> None:
+        self.x = check_matrix(X, name="X", any_layout=True)
+        self.names = ("X", y_name)
+        self.metric = check_metric(metric)
+        self.n_threads = resolve_threads(n_threads)
+        self.memory_limit = (
+            0 if memory_limit is None else check_bytes(memory_limit, name="memory_limit")
+        )
+        self.backend: Backend | Prepared
+        if isinstance(Y, Prepared):
+            Y.check_use(metric=metric, device=device)
+            self.y, self.backend = Y.rows, Y
+        else:
+            self.y = (
+                self.x if Y is None or Y is X else check_matrix(Y, name=y_name, any_layout=True)
+            )
+            self.backend = get_backend(device)
+        check_same_width(self.x, self.y, names=self.names)
+        if not self.backend.checks_values:
+            refuse_values(self.x, "X")
+            refuse_values(self.y, y_name)
+
+    def run(self, kernel: Callable[[], Result]) -> Result:
+        """Call a kernel, naming the argument that it refuses."""
+        try:
+            return kernel()
+        except FloatingPointError as error:
+            in_y = str(error) == "candidates"
+            refuse_values(self.y if in_y else self.x, self.names[in_y])
+            raise
+        except MemoryError as error:
+            if not str(error).isdigit():
+                raise
+            raise InvalidInputError(
+                f"memory_limit is too small: this call needs at least {error} bytes"
+                f" with {self.n_threads} threads"
+            ) from None
 
 
 def assign(
     X: ArrayLike,
-    centers: ArrayLike,
+    centers: ArrayLike | Prepared,
     *,
     metric: str = "sqeuclidean",
     device: str = "auto",
     n_threads: int | None = None,
+    memory_limit: int | str | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Find the nearest center of every row.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        float16, float32 or float64; memory-mapped arrays are read in place.
-    centers : array-like of shape (n_centers, n_features)
-        Centers.
+        float16, float32 or float64, of any strides; memory-mapped arrays are read in place.
+    centers : array-like of shape (n_centers, n_features), or Prepared
+        Centers, or what `fastface.prepare` made of them.
     metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
         Distance.  The inner product counts as a distance with its sign turned.
     device : {"auto", "cpu", "reference"}
         Where to compute.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
+    memory_limit : int or str, optional
+        Most bytes to allocate beside inputs and outputs, such as ``"256MiB"``; by default 64 MiB
+        a thread.
 
     Returns
     -------
@@ -67,24 +123,39 @@ def assign(
     Raises
     ------
     InvalidInputError
-        If an array or a name cannot be used.
+        If an array or a name cannot be used, or `memory_limit` is too small to work in.
     """
-    x, y = _check_pair(X, centers, ("X", "centers"))
-    found = get_backend(device).assign(
-        x, y, check_metric(metric), n_threads=resolve_threads(n_threads)
+    call = _Call(
+        X,
+        centers,
+        y_name="centers",
+        metric=metric,
+        device=device,
+        n_threads=n_threads,
+        memory_limit=memory_limit,
+    )
+    found = call.run(
+        lambda: call.backend.assign(
+            call.x,
+            call.y,
+            call.metric,
+            n_threads=call.n_threads,
+            memory_limit=call.memory_limit,
+        )
     )
     return found.indices[:, 0], found.distances[:, 0]
 
 
 def nearest_neighbors(
     X: ArrayLike,
-    Y: ArrayLike | None = None,
+    Y: ArrayLike | Prepared | None = None,
     *,
     n_neighbors: int,
     metric: str = "cosine",
     exclude_self: bool = False,
     device: str = "auto",
     n_threads: int | None = None,
+    memory_limit: int | str | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Find the nearest rows of `Y` for every row of `X`.
 
@@ -92,8 +163,8 @@ def nearest_neighbors(
     ----------
     X : array-like of shape (n_samples, n_features)
         Queries.
-    Y : array-like of shape (n_candidates, n_features), optional
-        Candidates; by default `X` itself.
+    Y : array-like of shape (n_candidates, n_features), or Prepared, optional
+        Candidates, or what `fastface.prepare` made of them; by default `X` itself.
     n_neighbors : int
         How many, at most the number of candidates.
     metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
@@ -104,6 +175,8 @@ def nearest_neighbors(
         Where to compute.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
+    memory_limit : int or str, optional
+        Most bytes to allocate beside inputs and outputs; by default 64 MiB a thread.
 
     Returns
     -------
@@ -115,33 +188,45 @@ def nearest_neighbors(
     Raises
     ------
     InvalidInputError
-        If an array, a name or `n_neighbors` cannot be used.
+        If an array, a name or `n_neighbors` cannot be used, or `memory_limit` is too small.
     """
-    x, y = _check_pair(X, Y, ("X", "Y"))
-    most = len(y) - (1 if exclude_self else 0)
+    call = _Call(
+        X,
+        Y,
+        y_name="Y",
+        metric=metric,
+        device=device,
+        n_threads=n_threads,
+        memory_limit=memory_limit,
+    )
+    most = len(call.y) - (1 if exclude_self else 0)
     if most < 1:
         raise InvalidInputError("exclude_self leaves no candidate: Y has a single row")
     k = check_integer(n_neighbors, name="n_neighbors", low=1, high=most)
-    found = get_backend(device).topk(
-        x,
-        y,
-        k,
-        check_metric(metric),
-        exclude_self=bool(exclude_self),
-        n_threads=resolve_threads(n_threads),
+    found = call.run(
+        lambda: call.backend.topk(
+            call.x,
+            call.y,
+            k,
+            call.metric,
+            exclude_self=bool(exclude_self),
+            n_threads=call.n_threads,
+            memory_limit=call.memory_limit,
+        )
     )
     return found.distances, found.indices
 
 
 def radius_neighbors(
     X: ArrayLike,
-    Y: ArrayLike | None = None,
+    Y: ArrayLike | Prepared | None = None,
     *,
     radius: float,
     metric: str = "cosine",
     exclude_self: bool = False,
     device: str = "auto",
     n_threads: int | None = None,
+    memory_limit: int | str | None = None,
 ) -> csr_matrix:
     """Find all rows of `Y` within a distance of every row of `X`.
 
@@ -149,8 +234,8 @@ def radius_neighbors(
     ----------
     X : array-like of shape (n_samples, n_features)
         Queries.
-    Y : array-like of shape (n_candidates, n_features), optional
-        Candidates; by default `X` itself.
+    Y : array-like of shape (n_candidates, n_features), or Prepared, optional
+        Candidates, or what `fastface.prepare` made of them; by default `X` itself.
     radius : float
         Largest distance, inclusive.
     metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
@@ -161,6 +246,8 @@ def radius_neighbors(
         Where to compute.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
+    memory_limit : int or str, optional
+        Most bytes to allocate beside inputs and outputs; by default 64 MiB a thread.
 
     Returns
     -------
@@ -170,26 +257,37 @@ def radius_neighbors(
     Raises
     ------
     InvalidInputError
-        If an array, a name or `radius` cannot be used.
+        If an array, a name or `radius` cannot be used, or `memory_limit` is too small.
     """
     from scipy.sparse import csr_matrix
 
-    x, y = _check_pair(X, Y, ("X", "Y"))
+    call = _Call(
+        X,
+        Y,
+        y_name="Y",
+        metric=metric,
+        device=device,
+        n_threads=n_threads,
+        memory_limit=memory_limit,
+    )
     try:
         limit = float(radius)
     except (TypeError, ValueError):
         raise InvalidInputError(f"radius must be a number, got {radius!r}") from None
     if not np.isfinite(limit):
         raise InvalidInputError(f"radius must be finite, got {radius!r}")
-    offsets, indices, distances = get_backend(device).radius(
-        x,
-        y,
-        limit,
-        check_metric(metric),
-        exclude_self=bool(exclude_self),
-        n_threads=resolve_threads(n_threads),
+    offsets, indices, distances = call.run(
+        lambda: call.backend.radius(
+            call.x,
+            call.y,
+            limit,
+            call.metric,
+            exclude_self=bool(exclude_self),
+            n_threads=call.n_threads,
+            memory_limit=call.memory_limit,
+        )
     )
-    return csr_matrix((distances, indices, offsets), shape=(len(x), len(y)))
+    return csr_matrix((distances, indices, offsets), shape=(len(call.x), len(call.y)))
 
 
 def pairwise_distances(
@@ -202,6 +300,9 @@ def pairwise_distances(
     n_threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Compute the whole matrix of distances.
+
+    Distances are computed in float32, in a fixed order, and in float64 where cancellation would
+    cost digits, so that a row is at distance exactly zero from itself.
 
     Parameters
     ----------
@@ -228,9 +329,8 @@ def pairwise_distances(
     InvalidInputError
         If an array or a name cannot be used.
     """
-    x, y = _check_pair(X, Y, ("X", "Y"))
-    check_metric(metric)
-    shape = (len(x), len(y))
+    call = _Call(X, Y, y_name="Y", metric=metric, device=device, n_threads=n_threads)
+    shape = (len(call.x), len(call.y))
     if out is None:
         out = np.empty(shape, dtype=np.float32)
     elif (
@@ -242,5 +342,9 @@ def pairwise_distances(
         raise InvalidInputError(
             f"out must be a writeable C-contiguous float32 array of shape {shape}"
         )
-    get_backend(device).pairwise(x, y, metric, out=out, n_threads=resolve_threads(n_threads))
+    target: NDArray[Any] = out
+    backend = get_backend(device)
+    call.run(
+        lambda: backend.pairwise(call.x, call.y, call.metric, out=target, n_threads=call.n_threads)
+    )
     return out

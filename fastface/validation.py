@@ -1,11 +1,12 @@
 """The one place where arrays are cast, copied or refused.
 
-A matrix that leaves this module is C-contiguous, float16, float32 or float64, finite, and within
-the range for which the kernels' guarantees hold.
+A matrix that leaves this module is float16, float32 or float64, and, unless the caller wants it in
+any layout, C-contiguous, finite, and within the range for which the kernels' guarantees hold.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastface.errors import InvalidInputError
 
-__all__ = ["METRICS", "check_integer", "check_matrix", "check_metric", "check_same_width"]
+__all__ = [
+    "METRICS",
+    "check_bytes",
+    "check_integer",
+    "check_matrix",
+    "check_metric",
+    "check_same_width",
+    "refuse_values",
+]
 
 METRICS: Final = ("sqeuclidean", "euclidean", "cosine", "inner_product")
 
@@ -23,7 +32,9 @@ _BLOCK_BYTES: Final = 1 << 24
 _LARGEST: Final = 1e150
 
 
-def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 1) -> NDArray[Any]:
+def check_matrix(
+    X: ArrayLike, *, name: str = "X", min_rows: int = 1, any_layout: bool = False
+) -> NDArray[Any]:
     """Return `X` as a matrix the kernels accept, without a copy where it already is one.
 
     Parameters
@@ -35,11 +46,14 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 1) -> NDArray
         What to call it in messages.
     min_rows : int
         Fewest rows allowed.
+    any_layout : bool
+        Leave slices and Fortran order as they are, and do not look at the values: for kernels that
+        read any strides and find bad values while they read (then `refuse_values` says which).
 
     Returns
     -------
     ndarray of shape (n_samples, n_features)
-        C-contiguous.  A copy is made only of input that is not.
+        C-contiguous, unless `any_layout`.  A copy is made only of input that is not.
 
     Raises
     ------
@@ -57,7 +71,7 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 1) -> NDArray
         )
     if array.dtype.kind in "iub":
         array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
-    if array.dtype.newbyteorder("=") not in _STORAGE:
+    if array.dtype not in _STORAGE and array.dtype.newbyteorder("=") not in _STORAGE:
         raise InvalidInputError(
             f"{name} has dtype {array.dtype}; allowed are float16, float32, float64 and integers"
         )
@@ -65,12 +79,16 @@ def check_matrix(X: ArrayLike, *, name: str = "X", min_rows: int = 1) -> NDArray
         raise InvalidInputError(f"{name} has {array.shape[0]} rows, needs at least {min_rows}")
     if array.shape[1] == 0:
         raise InvalidInputError(f"{name} has no features: shape {array.shape}")
+    if any_layout:
+        if array.dtype.isnative and array.flags.aligned:
+            return array
+        return np.array(array, dtype=array.dtype.newbyteorder("="))
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    _check_values(array, name)
+    refuse_values(array, name)
     return array
 
 
-def _check_values(array: NDArray[Any], name: str) -> None:
+def refuse_values(array: NDArray[Any], name: str) -> None:
     """Refuse NaN, infinity and float64 values whose squares overflow, naming the first row."""
     rows = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.itemsize))
     for start in range(0, array.shape[0], rows):
@@ -111,3 +129,35 @@ def check_integer(value: object, *, name: str, low: int, high: int | None = None
         allowed = f"at least {low}" if high is None else f"between {low} and {high}"
         raise InvalidInputError(f"{name} must be {allowed}, got {number}")
     return number
+
+
+_UNITS: Final = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_UNITS_OF_1024: Final = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_BYTES: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
+
+
+def check_bytes(value: object, *, name: str) -> int:
+    """Return an amount of memory in bytes.
+
+    Parameters
+    ----------
+    value : int or str
+        Bytes, or text such as ``"512MiB"`` or ``"2 GB"``.
+    name : str
+        What to call it in messages.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no such amount, or not positive.
+    """
+    if isinstance(value, str) and (match := _BYTES.fullmatch(value)):
+        unit = match[2].upper()
+        factor = _UNITS.get(unit) or _UNITS_OF_1024.get(unit)
+        if factor is not None:
+            value = int(float(match[1]) * factor)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+        raise InvalidInputError(
+            f"{name} must be a number of bytes, or text such as '512MiB', got {value!r}"
+        )
+    return int(value)

@@ -9,11 +9,14 @@ std::vector<const KernelTable*> supported_tables() {
   std::vector<const KernelTable*> tables{baseline_kernels()};
 #if defined(__x86_64__) || defined(_M_X64)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c"))
     tables.push_back(avx2_kernels());
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     tables.push_back(avx512_kernels());
+    if (__builtin_cpu_supports("avx512vnni")) tables.push_back(avx512_vnni_kernels());
+  }
 #endif
   return tables;
 }

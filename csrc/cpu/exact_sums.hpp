@@ -5,6 +5,9 @@
 // pairwise: l with l + 8, then l + 4, l + 2, l + 1.  No fused multiply-add: for products of two
 // float32 values it would make no difference (they are exact in float64), for squared differences
 // and for float64 input it would.
+//
+// Simd is the instruction set's own struct of one-line operations: Doubles, kDoubles, zero, load
+// (widening from any storage), add, sub, mul, reduce.
 #pragma once
 
 #include "cpu/kernels.hpp"
@@ -12,38 +15,49 @@
 namespace fastface {
 namespace {  // files with different -m flags must not share one copy of a template
 
-inline double reduce_lanes(double* lanes) {
-  for (int half = kSumLanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  return lanes[0];
+// The standard library's templates stay out of these files for the same reason.
+template <typename T>
+inline void copy_some(const T* from, std::int64_t count, T* to) {
+  for (std::int64_t j = 0; j < count; ++j) to[j] = from[j];
 }
 
-template <typename T>
-inline double exact_dot(const T* x, const T* y, std::int64_t dim) {
-  double lanes[kSumLanes] = {};
+template <typename Simd, typename X, typename Y, typename Term>
+inline double fixed_order_sum(const X* x, const Y* y, std::int64_t dim, const Term& term) {
+  constexpr int kVectors = kSumLanes / Simd::kDoubles;
+  typename Simd::Doubles lanes[kVectors];
+  for (int v = 0; v < kVectors; ++v) lanes[v] = Simd::zero();
+  const auto add_block = [&](const X* left, const Y* right) {
+    for (int v = 0; v < kVectors; ++v)
+      lanes[v] = Simd::add(lanes[v], term(Simd::load(left + v * Simd::kDoubles),
+                                          Simd::load(right + v * Simd::kDoubles)));
+  };
   const std::int64_t whole = dim - dim % kSumLanes;
-  for (std::int64_t j = 0; j < whole; j += kSumLanes)
-    for (int lane = 0; lane < kSumLanes; ++lane)
-      lanes[lane] += static_cast<double>(x[j + lane]) * static_cast<double>(y[j + lane]);
-  for (std::int64_t j = whole; j < dim; ++j)
-    lanes[j - whole] += static_cast<double>(x[j]) * static_cast<double>(y[j]);
-  return reduce_lanes(lanes);
-}
-
-template <typename T>
-inline double exact_squared_distance(const T* x, const T* y, std::int64_t dim) {
-  double lanes[kSumLanes] = {};
-  const std::int64_t whole = dim - dim % kSumLanes;
-  for (std::int64_t j = 0; j < whole; j += kSumLanes)
-    for (int lane = 0; lane < kSumLanes; ++lane) {
-      const double diff = static_cast<double>(x[j + lane]) - static_cast<double>(y[j + lane]);
-      lanes[lane] += diff * diff;
-    }
-  for (std::int64_t j = whole; j < dim; ++j) {
-    const double diff = static_cast<double>(x[j]) - static_cast<double>(y[j]);
-    lanes[j - whole] += diff * diff;
+  for (std::int64_t j = 0; j < whole; j += kSumLanes) add_block(x + j, y + j);
+  if (whole < dim) {  // zeros add nothing, not even a sign
+    X last_x[kSumLanes] = {};
+    Y last_y[kSumLanes] = {};
+    copy_some(x + whole, dim - whole, last_x);
+    copy_some(y + whole, dim - whole, last_y);
+    add_block(last_x, last_y);
   }
-  return reduce_lanes(lanes);
+  return Simd::reduce(lanes);
+}
+
+template <typename Simd, typename X, typename Y>
+double exact_dot(const void* x, const void* y, std::int64_t dim) {
+  using Doubles = typename Simd::Doubles;
+  return fixed_order_sum<Simd>(static_cast<const X*>(x), static_cast<const Y*>(y), dim,
+                               [](Doubles a, Doubles b) { return Simd::mul(a, b); });
+}
+
+template <typename Simd, typename X, typename Y>
+double exact_squared_distance(const void* x, const void* y, std::int64_t dim) {
+  using Doubles = typename Simd::Doubles;
+  return fixed_order_sum<Simd>(static_cast<const X*>(x), static_cast<const Y*>(y), dim,
+                               [](Doubles a, Doubles b) {
+                                 const Doubles difference = Simd::sub(a, b);
+                                 return Simd::mul(difference, difference);
+                               });
 }
 
 }  // namespace

@@ -7,33 +7,128 @@
 
 namespace fastface {
 
+struct Half {
+  std::uint16_t bits;
+};
+
+enum Storage : int { kFloat16, kFloat32, kFloat64 };
+constexpr int kStorages = 3;
+
+enum class Metric : int { kSquaredEuclidean, kEuclidean, kCosine, kInnerProduct };
+constexpr int kMetrics = 4;
+
 // Widest tile of any instruction set, so that callers can keep scratch on the stack.
 constexpr int kMaxTileRows = 12;
 constexpr int kMaxPanelWidth = 32;
 
+// Features of packed operands are padded with zeros to a multiple of this.
+constexpr std::int64_t kDimStep = 4;
+
 // Number of interleaved partial sums in the definition of a distance (see exact_sums.hpp).
 constexpr int kSumLanes = 16;
 
+// One tile of scores <row, candidate> - bias, where the higher is the nearer.
+//
+// The score of row r is off by at most norms[r] * slope + residuals[r] * reach + offset.  bars[r]
+// is a value that a true score has to reach to matter; candidates that provably miss it are
+// dropped.
+struct ScoreTile {
+  std::int64_t dim;          // a multiple of kDimStep
+  const float* biases;       // [panel_width]
+  const float* norms;        // [tile_rows], of the rows
+  const float* slacks;       // [tile_rows], how far below a proven score its bar stands
+  float* bars;               // [tile_rows]
+  float slope;               // of the error, for this panel
+  float offset;              // likewise
+  float* scores;             // out: [tile_rows][panel_width], if anybody survived
+  std::uint32_t* survivors;  // out: bit c of survivors[r]: candidate c may matter to row r
+
+  const float* rows;        // [tile_rows][row_stride]
+  std::int64_t row_stride;  // in values
+  const float* panel;       // [dim][panel_width], 64-byte aligned
+};
+
+// The same on operands rounded to 8-bit integers: a row is row_scales[r] * int8, a candidate
+// column_scales[c] * (uint8 - 128).
+struct Int8Tile : ScoreTile {
+  const float* residuals;           // [tile_rows], norms of what rounding the rows lost
+  float reach;                      // largest norm of a candidate
+  const std::int8_t* int8_rows;     // [tile_rows][row_stride]
+  const std::uint8_t* int8_panel;   // [dim / 4][panel_width][4], 64-byte aligned
+  const float* row_scales;          // [tile_rows]
+  const std::int32_t* row_offsets;  // [tile_rows], 128 times the sum of the row's integers
+  const float* column_scales;       // [panel_width]
+};
+
+// A bar has to stand this much below the score it comes from, relative to that score, to cover the
+// roundings of float32 that compute and compare it (docs/exactness.md).
+constexpr float kBarSlack = 1e-6f;
+
+// One tile of distances in a fixed order of float32 operations, written where it belongs.
+struct DistanceTile {
+  const float* rows;
+  std::int64_t row_stride;
+  const float* panel;
+  std::int64_t dim;
+  const float* row_terms;     // squared norms for the Euclidean metrics
+  const float* column_terms;  // likewise
+  int n_rows;                 // of the tile that exist
+  int n_columns;
+  float* out;
+  std::int64_t out_stride;
+  std::uint32_t* doubtful;  // out: bit c of doubtful[r]: float32 is not good enough there
+};
+
+// Below these, cancellation has cost a float32 distance too many digits (docs/exactness.md).
+constexpr float kDoubtfulSquaredShare = 0.0625f;  // of the sum of the two squared norms
+constexpr float kDoubtfulCosine = 0.015625f;
+constexpr float kDoubtfulTiny = 1e-30f;  // squared distances near the end of float32's range
+constexpr float kDoubtfulHuge = 1e37f;
+
+// A row rounded to 8-bit integers.
+struct Int8Row {
+  float scale;          // row = scale * integers + residual
+  float residual;       // norm of the residual, rounded up
+  std::int32_t offset;  // 128 times the sum of the integers
+};
+
 struct KernelTable {
   const char* name;
-  int tile_rows;    // rows scored by one call of score_tile
-  int panel_width;  // candidates scored by one call of score_tile, at most 32
+  int tile_rows;
+  int panel_width;
 
-  // scores[r][c] = <row r, candidate c> - bias[c] in float32, and bit c of survivors[r] says
-  // whether scores[r][c] >= thresholds[r].  `rows` is packed [dim][tile_rows], `panel` is packed
-  // [dim][panel_width], `scores` has a row stride of panel_width.
-  void (*score_tile)(const float* rows, const float* panel, const float* bias, std::int64_t dim,
-                     const float* thresholds, float* scores, std::uint32_t* survivors);
+  // Scores a tile; true where anybody survived.
+  bool (*score_tile)(const ScoreTile& tile);
+  // The same for the single nearest candidate: raises the bars to what this tile proves.
+  bool (*score_tile_raising)(const ScoreTile& tile);
+  // The same with a single row: tile.rows has one row, the per-row arrays one entry.
+  bool (*score_row)(const ScoreTile& tile);
 
-  // The definitions: float64 sums in a fixed order, equal to the bit in every instruction set.
-  double (*dot_f32)(const float* x, const float* y, std::int64_t dim);
-  double (*dot_f64)(const double* x, const double* y, std::int64_t dim);
-  double (*squared_distance_f32)(const float* x, const float* y, std::int64_t dim);
-  double (*squared_distance_f64)(const double* x, const double* y, std::int64_t dim);
+  // On 8-bit integers; null where that is not faster.
+  bool (*score_tile_int8)(const Int8Tile& tile);
+  bool (*score_tile_int8_raising)(const Int8Tile& tile);
+  Int8Row (*round_to_int8)(const float* row, std::int64_t padded_dim, std::int8_t* out);
+
+  void (*distance_tile[kMetrics])(const DistanceTile& tile);
+
+  // out[j] = (x[j] - shift[j]) * scale computed in float64 and rounded to float32, zero up to
+  // padded_dim; returns the float64 sum of squares before that rounding.
+  double (*load_row[kStorages])(const void* x, const double* shift, double scale, std::int64_t dim,
+                                std::int64_t padded_dim, float* out);
+
+  // The definitions, by the storage of x and of y: float64 sums in a fixed order, equal to the bit
+  // in every instruction set.
+  double (*dot[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
+  double (*squared_distance[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
+
+  // sums[j] += round(weight * x[j] * scales[j]), half to even.
+  void (*accumulate_row[kStorages])(const void* x, double weight, const double* scales,
+                                    std::int64_t* sums, std::int64_t dim);
 };
 
 const KernelTable* baseline_kernels();
-const KernelTable* avx2_kernels();    // null where the compiler's target is not x86-64
-const KernelTable* avx512_kernels();  // likewise
+const KernelTable* avx2_kernels();         // null where the compiler's target is not x86-64
+const KernelTable* avx512_kernels();       // likewise
+const KernelTable* avx512_vnni_kernels();  // likewise
 
 }  // namespace fastface

@@ -19,6 +19,7 @@ class CpuBackend:
     """Kernels in C++, chosen for the machine's instruction set when they are called."""
 
     name = "cpu"
+    checks_values = True
 
     def topk(
         self,
@@ -29,13 +30,23 @@ class CpuBackend:
         *,
         exclude_self: bool = False,
         n_threads: int = 1,
+        memory_limit: int = 0,
     ) -> Neighbors:
         """Return the k nearest rows of Y for every row of X."""
-        return Neighbors(*_kernels.nearest(X, Y, k, metric, exclude_self, n_threads))
+        found = _kernels.nearest(X, Y, k, metric, exclude_self, n_threads, memory_limit)
+        return Neighbors(*found)
 
-    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int = 1) -> Neighbors:
+    def assign(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        metric: str,
+        *,
+        n_threads: int = 1,
+        memory_limit: int = 0,
+    ) -> Neighbors:
         """Return the nearest center of every row."""
-        return self.topk(X, centers, 1, metric, n_threads=n_threads)
+        return Neighbors(*_kernels.nearest(X, centers, 1, metric, False, n_threads, memory_limit))
 
     def radius(
         self,
@@ -46,9 +57,10 @@ class CpuBackend:
         *,
         exclude_self: bool = False,
         n_threads: int = 1,
+        memory_limit: int = 0,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
-        return _kernels.radius(X, Y, radius, metric, exclude_self, n_threads)
+        return _kernels.radius(X, Y, radius, metric, exclude_self, n_threads, memory_limit)
 
     def pairwise(
         self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int = 1

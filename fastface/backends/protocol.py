@@ -1,7 +1,11 @@
 """What every backend offers: the seam between public functions and kernels.
 
-Matrices are C-contiguous float16, float32 or float64 of one dtype a call, already validated.
-Every method is *defined* by `fastface.backends.reference`; other backends return the same bits.
+Matrices are aligned float16, float32 or float64 of any strides; the two of one call may differ in
+dtype.  Every method is *defined* by `fastface.backends.reference`; other backends return the same
+bits.  A backend with ``checks_values`` looks for NaN, infinity and overflow while it reads, and
+raises FloatingPointError("queries") or FloatingPointError("candidates"); for one without, the
+caller has looked.  ``memory_limit`` bounds what a call allocates beside its inputs and outputs, in
+bytes, zero leaving it to the backend; MemoryError carries the bytes needed.
 """
 
 from __future__ import annotations
@@ -45,14 +49,25 @@ class Backend(Protocol):
     """Dense kernels on one kind of device."""
 
     name: str
+    checks_values: bool
 
     def topk(
-        self, X: Matrix, Y: Matrix, k: int, metric: str, *, exclude_self: bool, n_threads: int
+        self,
+        X: Matrix,
+        Y: Matrix,
+        k: int,
+        metric: str,
+        *,
+        exclude_self: bool = False,
+        n_threads: int,
+        memory_limit: int = 0,
     ) -> Neighbors:
         """Return the k nearest rows of Y for every row of X."""
         ...
 
-    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int) -> Neighbors:
+    def assign(
+        self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int, memory_limit: int = 0
+    ) -> Neighbors:
         """Return the nearest center of every row; `topk` with k = 1."""
         ...
 
@@ -63,8 +78,9 @@ class Backend(Protocol):
         radius: float,
         metric: str,
         *,
-        exclude_self: bool,
+        exclude_self: bool = False,
         n_threads: int,
+        memory_limit: int = 0,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
         ...

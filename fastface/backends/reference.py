@@ -2,6 +2,8 @@
 
 A distance is a float64 sum over features in a fixed order (`_fixed_order_sum`).  float16 and
 float32 rows enter as their exact float64 values.  Neighbours are ordered by (distance, index).
+Only whole matrices of distances (`pairwise`) are float32 sums, in a fixed order as well, with the
+float64 definition where float32 has lost too many digits.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ __all__ = ["ReferenceBackend", "distance_keys"]
 
 Matrix = NDArray[Any]
 _LANES = 16
+_DIM_STEP = 4
+# A row with a smaller squared norm counts as zero for the cosine metric: below, float64 itself
+# loses digits of the square.
+_SMALLEST_SQUARED_NORM = 1e-280
 
 
 def _fixed_order_sum(terms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,7 +44,8 @@ def _dots(x: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _norms(X: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt(_fixed_order_sum(X * X))
+    squared = _fixed_order_sum(X * X)
+    return np.sqrt(np.where(squared < _SMALLEST_SQUARED_NORM, 0.0, squared))
 
 
 def distance_keys(X: Matrix, Y: Matrix, metric: str) -> NDArray[np.float64]:
@@ -54,14 +61,65 @@ def distance_keys(X: Matrix, Y: Matrix, metric: str) -> NDArray[np.float64]:
         if metric == "inner_product":
             keys[i] = -_dots(x, wide_y)
         elif y_norms is not None:
-            scale = _norms(x[None])[0] * y_norms
+            x_norm = _norms(x[None])[0]
             with np.errstate(invalid="ignore", divide="ignore"):
-                cosine = 1.0 - _dots(x, wide_y) / scale
-            keys[i] = np.where(scale == 0.0, 1.0, np.clip(cosine, 0.0, 2.0))
+                cosine = 1.0 - _dots(x, wide_y) / (x_norm * y_norms)
+            zero = (x_norm == 0.0) | (y_norms == 0.0)
+            keys[i] = np.where(zero, 1.0, np.clip(cosine, 0.0, 2.0))
         else:
             difference = x - wide_y
             keys[i] = _fixed_order_sum(difference * difference)
     return keys
+
+
+def _fused_multiply_add(
+    x: NDArray[np.float32], y: NDArray[np.float32], addend: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return ``x * y + addend`` rounded once to float32.
+
+    The product is exact in float64 and the sum is rounded to odd, after which rounding to float32
+    is as good as rounding the exact sum (Boldo and Melquiond, Emulation of a FMA and
+    correctly-rounded sums, 2008).
+    """
+    product = x.astype(np.float64) * y
+    total = product + addend
+    part = total - product
+    error = (product - (total - part)) + (addend - part)
+    even = (total.view(np.int64) & 1) == 0
+    odd = np.nextafter(total, np.where(error > 0.0, np.inf, -np.inf))
+    return np.where(even & (np.abs(error) > 0.0), odd, total).astype(np.float32)
+
+
+def _float32_distances(
+    X: Matrix, Y: Matrix, metric: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return float32 distances and where they are not good enough (docs/exactness.md)."""
+    x, y = (_float32_rows(M, metric) for M in (X, Y))
+    dots = np.zeros((len(x), len(y)), dtype=np.float32)
+    one = np.float32(1.0)
+    for j in range(x.shape[1]):
+        dots = _fused_multiply_add(x[:, j, None], y[None, :, j], dots)
+    if metric == "cosine":
+        distances = one - dots
+        doubtful = ~(distances >= np.float32(0.015625))
+        return np.minimum(distances, np.float32(2.0)), doubtful
+    if metric == "inner_product":
+        return -dots, ~(np.abs(dots) <= np.float32(1e37))
+    squared_norms = [_fixed_order_sum(M.astype(np.float64) ** 2).astype(np.float32) for M in (x, y)]
+    sums = squared_norms[0][:, None] + squared_norms[1][None, :]
+    squared = sums - (dots + dots)
+    doubtful = ~(squared >= np.maximum(sums * np.float32(0.0625), np.float32(1e-30)))
+    doubtful |= ~(sums <= np.float32(1e37))
+    return np.sqrt(squared) if metric == "euclidean" else squared, doubtful
+
+
+def _float32_rows(X: Matrix, metric: str) -> NDArray[np.float32]:
+    """Return rows rounded to float32, of norm one for cosine, with zeros up to a multiple of 4."""
+    rows = X.astype(np.float64)
+    if metric == "cosine":
+        norms = _norms(rows)[:, None]
+        rows = rows * np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
+    return np.pad(rows.astype(np.float32), ((0, 0), (0, -X.shape[1] % _DIM_STEP)))
 
 
 def _to_distances(keys: NDArray[np.float64], metric: str) -> NDArray[np.float32]:
@@ -73,6 +131,7 @@ class ReferenceBackend:
     """Slow, plain and right."""
 
     name = "reference"
+    checks_values = False
 
     def topk(
         self,
@@ -83,6 +142,7 @@ class ReferenceBackend:
         *,
         exclude_self: bool = False,
         n_threads: int = 1,
+        memory_limit: int = 0,
     ) -> Neighbors:
         """Return the k nearest rows of Y for every row of X."""
         keys = distance_keys(X, Y, metric)
@@ -94,7 +154,15 @@ class ReferenceBackend:
         distances = _to_distances(np.take_along_axis(keys, indices, axis=1), metric)
         return Neighbors(distances, indices.astype(np.int32), 0, len(X))
 
-    def assign(self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int = 1) -> Neighbors:
+    def assign(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        metric: str,
+        *,
+        n_threads: int = 1,
+        memory_limit: int = 0,
+    ) -> Neighbors:
         """Return the nearest center of every row."""
         return self.topk(X, centers, 1, metric)
 
@@ -107,6 +175,7 @@ class ReferenceBackend:
         *,
         exclude_self: bool = False,
         n_threads: int = 1,
+        memory_limit: int = 0,
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return CSR offsets, indices and distances of the rows of Y within `radius`."""
         keys = distance_keys(X, Y, metric)
@@ -124,7 +193,9 @@ class ReferenceBackend:
         self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int = 1
     ) -> None:
         """Write every distance into `out`."""
-        out[...] = _to_distances(distance_keys(X, Y, metric), metric)
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[...], doubtful = _float32_distances(X, Y, metric)
+        out[doubtful] = _to_distances(distance_keys(X, Y, metric)[doubtful], metric)
 
     def lloyd_step(
         self,

@@ -86,7 +86,8 @@ def available_isas() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Some of ``"baseline"``, ``"avx2"``, ``"avx512"``.
+        Some of ``"baseline"``, ``"avx2"``, ``"avx512"`` and ``"avx512_vnni"``, which has tiles of
+        8-bit integers beside those of ``"avx512"``.
     """
     return tuple(_compiled().available_isas())
 

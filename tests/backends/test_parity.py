@@ -109,6 +109,87 @@ def test_panels_packed_block_by_block(isa: str) -> None:
     assert found.distances[:3].tobytes() == expected.distances.tobytes()
 
 
+def people(n: int, dim: int, seed: int) -> np.ndarray:
+    """Return rows in clusters, so that 8-bit integers can tell most candidates apart."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((max(1, n // 8), dim))
+    rows = centers[rng.integers(0, len(centers), n)] + 0.3 * rng.standard_normal((n, dim))
+    return (rows + 2.0).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dim", [1, 3, 4, 15, 16, 17, 50, 64, 67, 128, 131])
+def test_enough_rows_for_every_screen(isa: str, dim: int, metric: str) -> None:
+    """Some screens are only worth their while with many rows and candidates."""
+    x, y = people(333, dim, 10), people(257, dim, 11)
+    for k in (1, 2, 9):
+        assert_same_neighbors(x, y, k, metric)
+    assert_same_neighbors(x[:257], x[:257], 4, metric, exclude_self=True)
+    assert_same_neighbors(x[:257], x[:257], 1, metric, exclude_self=True)
+    assert_same_neighbors(x.astype(np.float64), y.astype(np.float16), 3, metric)
+
+
+def hard_to_round() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(12)
+    rows = people(400, 48, 13)
+    one_huge = rows.copy()
+    one_huge[:, 7] *= 1e4
+    heavy = (rng.standard_cauchy((400, 48)) ** 3).astype(np.float32)
+    mixed = rows.copy()
+    mixed[::7] *= np.float32(1e-12)
+    mixed[::11] *= np.float32(1e12)
+    same = np.repeat(rows[:2], 200, axis=0)
+    near = np.repeat(rows[:1], 400, axis=0)
+    near[np.arange(400), np.arange(400) % 48] += np.float32(1e-6)
+    return {
+        "one huge coordinate": one_huge,
+        "heavy tails": heavy,
+        "norms of many sizes": mixed,
+        "two values": same,
+        "closer than integers see": near,
+        "tiny": rows * np.float32(1e-38),
+    }
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("case", hard_to_round())
+def test_rows_that_are_hard_to_round(isa: str, case: str, metric: str) -> None:
+    rows = hard_to_round()[case]
+    for k in (1, 5):
+        assert_same_neighbors(rows[:200], rows, k, metric)
+        assert_same_neighbors(rows, rows, k, metric, exclude_self=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_strides(isa: str, dtype: type, metric: str) -> None:
+    wide = people(700, 40, 14).astype(dtype)
+    for x in (wide[::2, ::3], np.asfortranarray(wide), wide[::-1, ::-1], wide[:, 5:21]):
+        y = np.ascontiguousarray(x)[::2]
+        expected = REFERENCE.topk(np.ascontiguousarray(x), np.ascontiguousarray(y), 3, metric)
+        found = CPU.topk(x, y, 3, metric, n_threads=2)
+        assert found.indices.tobytes() == expected.indices.tobytes()
+        assert found.distances.tobytes() == expected.distances.tobytes()
+
+
+def test_prepared_candidates(isa: str) -> None:
+    x, y = people(300, 33, 15), people(200, 33, 16)
+    for metric in METRICS:
+        prepared = fastface.prepare(y, metric=metric)
+        for n in (1, 2, 5, 300):
+            expected = REFERENCE.topk(x[:n], y, 4, metric)
+            distances, indices = fastface.nearest_neighbors(
+                x[:n], prepared, n_neighbors=4, metric=metric
+            )
+            assert indices.tobytes() == expected.indices.tobytes()
+            assert distances.tobytes() == expected.distances.tobytes()
+            labels, _ = fastface.assign(x[:n], prepared, metric=metric)
+            assert labels.tobytes() == expected.indices[:, 0].tobytes()
+        offsets, _, _ = REFERENCE.radius(x, y, 3.0, metric)
+        found = fastface.radius_neighbors(x, prepared, radius=3.0, metric=metric)
+        assert found.indptr.tolist() == offsets.tolist()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),
@@ -149,9 +230,20 @@ def test_radius(isa: str, dtype: type, metric: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pairwise(isa: str, dtype: type, metric: str) -> None:
     rng = np.random.default_rng(6)
-    for n, m, d in [(1, 1, 1), (3, 300, 17), (67, 5, 97)]:
+    for n, m, d in [(1, 1, 1), (3, 300, 17), (67, 5, 97), (200, 5000, 5)]:
         x, y = rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((m, d)).astype(dtype)
         expected, found = np.empty((n, m), np.float32), np.empty((n, m), np.float32)
+        REFERENCE.pairwise(x, y, metric, out=expected)
+        CPU.pairwise(x, y, metric, out=found, n_threads=2)
+        assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("case", awkward_matrices())
+def test_pairwise_of_awkward_values(isa: str, case: str, metric: str) -> None:
+    for dtype in (np.float32, np.float64):
+        x, y = (matrix.astype(dtype) for matrix in awkward_matrices()[case])
+        expected, found = (np.empty((len(x), len(y)), np.float32) for _ in range(2))
         REFERENCE.pairwise(x, y, metric, out=expected)
         CPU.pairwise(x, y, metric, out=found, n_threads=2)
         assert found.tobytes() == expected.tobytes()

@@ -1,0 +1,88 @@
+// What the files that bind kernels to Python share.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "matrix.hpp"
+#include "parallel.hpp"
+
+namespace fastface {
+
+namespace py = pybind11;
+
+inline Metric parse_metric(const std::string& name) {
+  if (name == "sqeuclidean") return Metric::kSquaredEuclidean;
+  if (name == "euclidean") return Metric::kEuclidean;
+  if (name == "cosine") return Metric::kCosine;
+  if (name == "inner_product") return Metric::kInnerProduct;
+  throw std::invalid_argument("unknown metric: " + name);
+}
+
+inline Storage storage_of(const py::array& array) {
+  const char kind = array.dtype().kind();
+  const py::ssize_t size = array.dtype().itemsize();
+  if (kind == 'f' && size == 2) return kFloat16;
+  if (kind == 'f' && size == 4) return kFloat32;
+  if (kind == 'f' && size == 8) return kFloat64;
+  throw std::invalid_argument("expected float16, float32 or float64");
+}
+
+// Any strides will do: nothing is ever copied.
+inline Matrix as_matrix(const py::array& array) {
+  if (array.ndim() != 2) throw std::invalid_argument("expected a matrix");
+  return {static_cast<const char*>(array.data()),
+          storage_of(array),
+          array.shape(0),
+          array.shape(1),
+          array.strides(0),
+          array.strides(1)};
+}
+
+inline void require_same_width(const Matrix& x, const Matrix& y) {
+  if (x.dim != y.dim) throw std::invalid_argument("expected matrices of one width");
+}
+
+template <typename T>
+bool is_c_contiguous(const py::array_t<T>& array) {
+  return (array.flags() & py::array::c_style) != 0;
+}
+
+// Hands a vector to NumPy without a copy.
+template <typename T>
+py::array_t<T> take(std::vector<T>&& values) {
+  auto* owned = new std::vector<T>(std::move(values));
+  const py::capsule owner(owned, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
+}
+
+// Runs `work(interrupt)` without the GIL, which is taken back now and then, in the calling thread
+// alone, to ask whether the user wants to stop.
+template <typename Work>
+auto without_gil(const Work& work) {
+  Interrupt interrupt([] {
+    const py::gil_scoped_acquire acquire;
+    return PyErr_CheckSignals() != 0;
+  });
+  if constexpr (std::is_void_v<decltype(work(interrupt))>) {
+    {
+      const py::gil_scoped_release release;
+      work(interrupt);
+    }
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  } else {
+    auto result = [&] {
+      const py::gil_scoped_release release;
+      return work(interrupt);
+    }();
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return result;
+  }
+}
+
+}  // namespace fastface

@@ -1,0 +1,108 @@
+// AVX-512 with VNNI: tiles of 8-bit integers, four products and their sum in one instruction.
+#include "cpu/isa/avx512.hpp"
+
+namespace fastface {
+namespace {
+
+// acc += four products of unsigned `left` and signed `right` a lane.  GCC 12 copies the accumulator
+// of the intrinsic around, and with 24 of them spills half to the stack.
+inline __attribute__((always_inline)) void add_products(__m512i& acc, __m512i left, __m512i right) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(left), "v"(right));
+}
+
+// acc[r][c] = sum of row r times candidate c in integers: exact, for any dimension up to 2^16.
+inline __attribute__((always_inline)) void multiply_int8(const Int8Tile& tile,
+                                                         __m512i (&acc)[kRows][2]) {
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r)
+    // The panel's integers stand 128 too high.
+    acc[r][0] = acc[r][1] = _mm512_set1_epi32(-tile.row_offsets[r]);
+  const std::int64_t stride = tile.row_stride;
+  const std::int8_t* rows = tile.int8_rows;
+  const std::int8_t* group[4] = {rows, rows + 3 * stride, rows + 6 * stride, rows + 9 * stride};
+  const std::uint8_t* panel = tile.int8_panel;
+  for (std::int64_t d = 0; d < tile.dim; d += 4) {
+    const __m512i left = _mm512_load_si512(panel);
+    const __m512i right = _mm512_load_si512(panel + 64);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      std::int32_t four;
+      __builtin_memcpy(&four, group[r / 3] + (r % 3) * stride, sizeof four);
+      const __m512i x = _mm512_set1_epi32(four);
+      add_products(acc[r][0], left, x);
+      add_products(acc[r][1], right, x);
+    }
+    panel += 4 * kWidth;
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) group[g] += 4;
+  }
+}
+
+template <bool kRaising>
+bool score_tile_int8(const Int8Tile& tile) {
+  __m512i sums[kRows][2];
+  multiply_int8(tile, sums);
+  const __m512 bias_left = _mm512_loadu_ps(tile.biases);
+  const __m512 bias_right = _mm512_loadu_ps(tile.biases + 16);
+  const __m512 scale_left = _mm512_loadu_ps(tile.column_scales);
+  const __m512 scale_right = _mm512_loadu_ps(tile.column_scales + 16);
+  Accumulators<kRows> acc;
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 scale = _mm512_set1_ps(tile.row_scales[r]);
+    acc.at[r][0] = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums[r][0]), _mm512_mul_ps(scale, scale_left),
+                                   bias_left);
+    acc.at[r][1] = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums[r][1]),
+                                   _mm512_mul_ps(scale, scale_right), bias_right);
+  }
+  const __m512 errors =
+      _mm512_fmadd_ps(load_lanes<kRows>(tile.norms), _mm512_set1_ps(tile.slope),
+                      _mm512_fmadd_ps(load_lanes<kRows>(tile.residuals), _mm512_set1_ps(tile.reach),
+                                      _mm512_set1_ps(tile.offset)));
+  return hold_to_bars<kRows, kRaising>(tile, errors, acc);
+}
+
+Int8Row round_to_int8(const float* row, std::int64_t padded_dim, std::int8_t* out) {
+  __m512 largest = _mm512_setzero_ps();
+  const auto load = [&](std::int64_t j) {
+    const __mmask16 lanes =
+        padded_dim - j >= 16 ? 0xffff : static_cast<__mmask16>((1u << (padded_dim - j)) - 1);
+    return _mm512_maskz_loadu_ps(lanes, row + j);
+  };
+  for (std::int64_t j = 0; j < padded_dim; j += 16)
+    largest = _mm512_max_ps(largest, _mm512_abs_ps(load(j)));
+  const float top = _mm512_reduce_max_ps(largest);
+  // Too small to divide by: the row is all residual.
+  const float scale = top > 1e-30f ? top / 127.0f : 0.0f;
+  const __m512 inverse = _mm512_set1_ps(scale > 0.0f ? 1.0f / scale : 0.0f);
+  const __m512 minus_scale = _mm512_set1_ps(-scale);
+  __m512 squares = _mm512_setzero_ps();
+  __m512i total = _mm512_setzero_si512();
+  for (std::int64_t j = 0; j < padded_dim; j += 16) {
+    const __m512 x = load(j);
+    const __m512i integers = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
+    const __m512 residual = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), minus_scale, x);
+    squares = _mm512_fmadd_ps(residual, residual, squares);
+    total = _mm512_add_epi32(total, integers);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + j), _mm512_cvtsepi32_epi8(integers));
+  }
+  const float residual = _mm512_cvtss_f32(
+      _mm512_sqrt_ps(_mm512_castps128_ps512(_mm_set_ss(_mm512_reduce_add_ps(squares)))));
+  return {scale, residual * 1.001f + 1e-20f, 128 * _mm512_reduce_add_epi32(total)};
+}
+
+}  // namespace
+
+const KernelTable* avx512_vnni_kernels() {
+  static const KernelTable table = [] {
+    KernelTable t = avx512_table();
+    t.name = "avx512_vnni";
+    t.score_tile_int8 = score_tile_int8<false>;
+    t.score_tile_int8_raising = score_tile_int8<true>;
+    t.round_to_int8 = round_to_int8;
+    return t;
+  }();
+  return &table;
+}
+
+}  // namespace fastface
