@@ -63,9 +63,13 @@ class NearestSink {
     return capacity(k, precision) * static_cast<std::int64_t>(sizeof(Survivor));
   }
 
-  NearestSink(std::int64_t rows, std::int64_t k, Precision precision)
+  // Replaces the bounds of some survivors of a row by their exact scores.
+  using Sharpen = std::function<void(std::int64_t row, Survivor* begin, Survivor* end)>;
+
+  NearestSink(std::int64_t rows, std::int64_t k, Precision precision, Sharpen sharpen)
       : k_(k),
         capacity_(capacity(k, precision)),
+        sharpen_(std::move(sharpen)),
         bars_(static_cast<std::size_t>(rows + kMaxTileRows)),
         slacks_(nullptr),
         counts_(static_cast<std::size_t>(rows)),
@@ -92,17 +96,20 @@ class NearestSink {
     const Survivor survivor{score - error, score + error, index};
     if (survivor.upper < bars_[at]) return;  // raised since the tile was scored
     kept_[static_cast<std::size_t>(row * capacity_ + counts_[at]++)] = survivor;
-    if (counts_[at] == capacity_) compact(row);
+    if (counts_[at] == capacity_) make_room(row);
   }
 
-  // Drops what can no longer be among the k nearest.
+  // Drops what can no longer be among the k nearest, and leaves the k best in front.
   void compact(std::int64_t row) {
     const auto at = static_cast<std::size_t>(row);
     Survivor* kept = kept_.data() + row * capacity_;
     std::int32_t& count = counts_[at];
     if (count > k_) {
-      std::nth_element(kept, kept + (k_ - 1), kept + count,
-                       [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; });
+      const auto better = [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; };
+      if (kSingleNearest)
+        std::iter_swap(kept, std::min_element(kept, kept + count, better));
+      else
+        std::nth_element(kept, kept + (k_ - 1), kept + count, better);
       const float proven = kept[k_ - 1].lower;
       bars_[at] = std::max(bars_[at], proven - (slacks_[at] + kBarSlack * std::abs(proven)));
       const float bar = bars_[at];
@@ -110,8 +117,6 @@ class NearestSink {
           std::remove_if(kept, kept + count, [&](const Survivor& s) { return s.upper < bar; }) -
           kept);
     }
-    // Too many near ties to tell apart at this precision.
-    if (count == capacity_) crowd(row);
   }
 
   bool crowded(std::int64_t row) const { return crowded_[static_cast<std::size_t>(row)] != 0; }
@@ -120,6 +125,17 @@ class NearestSink {
   float bar(std::int64_t row) const { return bars_[static_cast<std::size_t>(row)]; }
 
  private:
+  void make_room(std::int64_t row) {
+    const auto at = static_cast<std::size_t>(row);
+    const auto full = static_cast<std::int32_t>(capacity_ - capacity_ / 4);
+    compact(row);
+    if (counts_[at] <= full) return;
+    // Exact scores in place of bounds raise the bar and drop more.
+    sharpen_(row, begin(row), end(row));
+    compact(row);
+    if (counts_[at] > full) crowd(row);  // too many near ties
+  }
+
   void crowd(std::int64_t row) {
     const auto at = static_cast<std::size_t>(row);
     crowded_[at] = 1;
@@ -129,6 +145,7 @@ class NearestSink {
 
   std::int64_t k_;
   std::int64_t capacity_;
+  Sharpen sharpen_;
   std::vector<float> bars_;
   const float* slacks_;
   std::vector<std::int32_t> counts_;
@@ -178,11 +195,15 @@ class NearestWorker {
  private:
   // Buffers of one precision, made when first needed.
   struct Tools {
-    Tools(const Shared& shared, Precision precision)
+    Tools(NearestWorker& worker, const Shared& shared, Precision precision)
         : block(shared.screen, precision, shared.plan.block_rows),
           panels(shared.screen, precision == Precision::kInt8 ? shared.integers : shared.floats,
                  precision, shared.plan.run_panels),
-          sink(shared.plan.block_rows, shared.k, precision) {}
+          sink(shared.plan.block_rows, shared.k, precision,
+               [this, &worker](std::int64_t row, Survivor* begin, Survivor* end) {
+                 worker.sharpen((*worker.numbers_)[static_cast<std::size_t>(row)],
+                                block.loaded(row), begin, end);
+               }) {}
     Block block;
     PanelRun panels;
     Sink sink;
@@ -197,8 +218,9 @@ class NearestWorker {
   bool search(const std::vector<std::int64_t>& numbers, Precision precision) {
     const bool integers = precision == Precision::kInt8;
     std::unique_ptr<Tools>& tools = integers ? integer_tools_ : float_tools_;
-    if (!tools) tools = std::make_unique<Tools>(shared_, precision);
+    if (!tools) tools = std::make_unique<Tools>(*this, shared_, precision);
     Block& block = tools->block;
+    numbers_ = &numbers;
     if (!block.load(shared_.problem.queries, read_, numbers)) {
       shared_.rounded_rows.fetch_add(block.count(), std::memory_order_relaxed);
       shared_.crowded_rows.fetch_add(block.count(), std::memory_order_relaxed);
@@ -236,8 +258,6 @@ class NearestWorker {
     Survivor* const begin = sink.begin(row);
     Survivor* const end = sink.end(row);
     const std::int64_t k = shared_.k;
-    const auto better = [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; };
-    if (end - begin > k) std::nth_element(begin, begin + (k - 1), end, better);
     judge_.face(query, loaded);
     best_.clear();
     float bar = -kInfinity;
@@ -249,10 +269,22 @@ class NearestWorker {
       if (s->upper < bar) continue;
       ++judged;
       const Scored scored{judge_.key(s->index), s->index};
-      if (best_.offer(scored)) bar = shared_.screen.bar_at(best_.worst_key(), loaded);
+      if (best_.offer(scored) && end - begin > k)
+        bar = shared_.screen.bar_at(best_.worst_key(), loaded);
     }
     if (judged > k) shared_.rechecked.fetch_add(1, std::memory_order_relaxed);
     write(query);
+  }
+
+  // What sinks call when a row gets crowded.
+  void sharpen(std::int64_t query, const LoadedRow& loaded, Survivor* begin, Survivor* end) {
+    judge_.face(query, loaded);
+    for (Survivor* s = begin; s != end; ++s) {
+      const double score = shared_.screen.score_at(judge_.key(s->index), loaded);
+      const double doubt = loaded.slack + kBarSlack * std::abs(score);
+      s->lower = std::max(s->lower, static_cast<float>(score - doubt));
+      s->upper = std::min(s->upper, static_cast<float>(score + doubt));
+    }
   }
 
   void search_everybody(std::int64_t query, const LoadedRow& loaded) {
@@ -279,6 +311,7 @@ class NearestWorker {
   Judge judge_;
   RowReader read_;
   Best best_;
+  const std::vector<std::int64_t>* numbers_ = nullptr;  // of the queries in work
   std::unique_ptr<Tools> integer_tools_;
   std::unique_ptr<Tools> float_tools_;
 };

@@ -53,13 +53,13 @@ Plan::Plan(const SearchProblem& problem, const Screen& screen, const Prepared* p
   const std::int64_t row =
       row_stride(dim, precision) * value_bytes(precision) + kRowExtra + sink_bytes_per_row;
   const std::int64_t tile = screen.kernels().tile_rows;
-  const std::int64_t least = 2 * panel + packing + 2 * tile * row;
+  const std::int64_t least = 2 * panel + packing + tile * row;
   if (left < least) throw TooLittleMemory{problem.memory_limit + (least - left) * n_threads};
   run_panels =
       std::clamp<std::int64_t>(std::min(kPackedRun, left / 4) / panel, 1, screen.n_panels());
 
   const std::int64_t cached = shared_panels ? kCachedRows : 2 * kCachedRows;
-  const std::int64_t fit = (left - packing - run_panels * panel * 2) / (2 * row);
+  const std::int64_t fit = (left - packing - run_panels * panel * 2) / row;
   const std::int64_t share = n_queries / (32 * n_threads) + 1;  // so that threads end together
   block_rows = std::min({cached / (row_stride(dim, precision) * value_bytes(precision)),
                          kCachedSink / (sink_bytes_per_row + 1), std::max(share, 10 * tile)});

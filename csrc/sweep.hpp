@@ -75,8 +75,6 @@ class PanelRun {
   std::int64_t packed_ = 0;
 };
 
-using ScoreKernel = bool (*)(const Int8Tile&);
-
 // Scores a block against every candidate and hands survivors to `sink`, which owns the bars:
 // sink.bars() is one float a row and one for each row of the last tile that does not exist;
 // sink.add(row, score, error, index) may raise them.  `numbers` are those of the queries.
@@ -108,16 +106,16 @@ bool sweep(const SearchProblem& problem, const Screen& screen, const Block& bloc
     for (std::int64_t first = 0; first < n_rows; first += step) {
       block.show(first, tile);
       tile.bars = sink.bars() + first;
-      if (!(integers ? integer_kernel(tile) : float_kernel(tile))) continue;
-      const int rows = static_cast<int>(std::min<std::int64_t>(step, n_rows - first));
-      for (int r = 0; r < rows; ++r) {
-        if (survivors[r] == 0) continue;
+      const std::uint32_t reached = integers ? integer_kernel(tile) : float_kernel(tile);
+      for (std::uint32_t rows = reached; rows != 0; rows &= rows - 1) {
+        const int r = __builtin_ctz(rows);
+        if (first + r >= n_rows) break;
         const float error = tile.norms[r] * tile.slope + tile.offset +
                             (integers ? tile.residuals[r] * tile.reach : 0.0f);
         for (std::uint32_t mask = survivors[r]; mask != 0; mask &= mask - 1) {
           const int lane = __builtin_ctz(mask);
           const std::int64_t index = base + lane;
-          if (index >= screen.candidates().rows) continue;
+          if (index >= screen.candidates().rows) break;
           if (problem.exclude_self && index == numbers[static_cast<std::size_t>(first + r)])
             continue;
           sink.add(first + r, scores[r * width + lane], error, static_cast<std::int32_t>(index));

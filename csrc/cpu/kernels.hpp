@@ -97,16 +97,16 @@ struct KernelTable {
   int tile_rows;
   int panel_width;
 
-  // Scores a tile; true where anybody survived.
-  bool (*score_tile)(const ScoreTile& tile);
+  // Scores a tile and returns which of its rows have survivors, a bit each.
+  std::uint32_t (*score_tile)(const ScoreTile& tile);
   // The same for the single nearest candidate: raises the bars to what this tile proves.
-  bool (*score_tile_raising)(const ScoreTile& tile);
+  std::uint32_t (*score_tile_raising)(const ScoreTile& tile);
   // The same with a single row: tile.rows has one row, the per-row arrays one entry.
-  bool (*score_row)(const ScoreTile& tile);
+  std::uint32_t (*score_row)(const ScoreTile& tile);
 
   // On 8-bit integers; null where that is not faster.
-  bool (*score_tile_int8)(const Int8Tile& tile);
-  bool (*score_tile_int8_raising)(const Int8Tile& tile);
+  std::uint32_t (*score_tile_int8)(const Int8Tile& tile);
+  std::uint32_t (*score_tile_int8_raising)(const Int8Tile& tile);
   Int8Row (*round_to_int8)(const float* row, std::int64_t padded_dim, std::int8_t* out);
 
   void (*distance_tile[kMetrics])(const DistanceTile& tile);

@@ -88,7 +88,7 @@ inline float largest(__m256 x) {
 }
 
 template <int kTile, bool kRaising>
-bool score_tile(const ScoreTile& tile) {
+std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
   // Loaded only now: held through the loop above, they would cost registers it needs.
@@ -100,39 +100,40 @@ bool score_tile(const ScoreTile& tile) {
   }
   const __m256 bias_left = _mm256_loadu_ps(tile.biases);
   const __m256 bias_right = _mm256_loadu_ps(tile.biases + 8);
-  __m256 anybody = _mm256_setzero_ps();
+  std::uint32_t reached = 0;
 #pragma GCC unroll 6
   for (int r = 0; r < kTile; ++r) {
     acc.at[r][0] = _mm256_sub_ps(acc.at[r][0], bias_left);
     acc.at[r][1] = _mm256_sub_ps(acc.at[r][1], bias_right);
     // The maximum loses a NaN only to a number; where NaN occurs, thresholds are -infinity.
     const __m256 best = _mm256_max_ps(acc.at[r][0], acc.at[r][1]);
-    anybody = _mm256_or_ps(anybody, reaches(best, _mm256_broadcast_ss(threshold + r)));
+    const int mask = _mm256_movemask_ps(reaches(best, _mm256_broadcast_ss(threshold + r)));
+    reached |= std::uint32_t{mask != 0} << r;
   }
-  if (_mm256_movemask_ps(anybody) == 0) return false;
+  if (reached == 0) return 0;
 
 #pragma GCC unroll 6
   for (int r = 0; r < kTile; ++r) {
     _mm256_storeu_ps(tile.scores + r * kWidth, acc.at[r][0]);
     _mm256_storeu_ps(tile.scores + r * kWidth + 8, acc.at[r][1]);
   }
-  for (int r = 0; r < kTile; ++r) {
+  for (std::uint32_t rows = reached; rows != 0; rows &= rows - 1) {
+    const int r = __builtin_ctz(rows);
     const __m256 left = _mm256_loadu_ps(tile.scores + r * kWidth);
     const __m256 right = _mm256_loadu_ps(tile.scores + r * kWidth + 8);
-    __m256 limit = _mm256_set1_ps(threshold[r]);
-    std::uint32_t mask = join(reaches(left, limit), reaches(right, limit));
-    if (kRaising && mask != 0) {
+    float limit = threshold[r];
+    if (kRaising) {
       const float proven = largest(_mm256_max_ps(left, right)) - error[r];
       const float bar = proven - (tile.slacks[r] + kBarSlack * __builtin_fabsf(proven));
       if (bar > tile.bars[r]) {
         tile.bars[r] = bar;
-        limit = _mm256_set1_ps(bar - error[r]);
-        mask = join(reaches(left, limit), reaches(right, limit));
+        limit = bar - error[r];
       }
     }
-    tile.survivors[r] = mask;
+    tile.survivors[r] =
+        join(reaches(left, _mm256_set1_ps(limit)), reaches(right, _mm256_set1_ps(limit)));
   }
-  return true;
+  return reached;
 }
 
 template <Metric kMetric>

@@ -86,43 +86,46 @@ inline std::uint32_t join(__mmask16 left, __mmask16 right) {
 
 // Holds the scores of a tile against the bars of its rows; `errors` has one lane a row.
 template <int kTile, bool kRaising>
-inline __attribute__((always_inline)) bool hold_to_bars(const ScoreTile& tile, __m512 errors,
-                                                        const Accumulators<kTile>& acc) {
+inline __attribute__((always_inline)) std::uint32_t hold_to_bars(const ScoreTile& tile,
+                                                                 __m512 errors,
+                                                                 const Accumulators<kTile>& acc) {
   const __mmask16 lanes = (1u << kTile) - 1;
   alignas(64) float error[16];
   alignas(64) float threshold[16];
   _mm512_store_ps(error, errors);
   _mm512_store_ps(threshold, _mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, tile.bars), errors));
 
-  unsigned anybody = 0;
+  std::uint32_t reached = 0;
 #pragma GCC unroll 12
-  for (int r = 0; r < kTile; ++r)
+  for (int r = 0; r < kTile; ++r) {
     // The maximum loses a NaN only to a number; where NaN occurs, thresholds are -infinity.
-    anybody |= reaches(_mm512_max_ps(acc.at[r][0], acc.at[r][1]), _mm512_set1_ps(threshold[r]));
-  if (anybody == 0) return false;
+    const __m512 best = _mm512_max_ps(acc.at[r][0], acc.at[r][1]);
+    reached |= std::uint32_t{reaches(best, _mm512_set1_ps(threshold[r])) != 0} << r;
+  }
+  if (reached == 0) return 0;
 
 #pragma GCC unroll 12
   for (int r = 0; r < kTile; ++r) {
     _mm512_storeu_ps(tile.scores + r * kWidth, acc.at[r][0]);
     _mm512_storeu_ps(tile.scores + r * kWidth + 16, acc.at[r][1]);
   }
-  for (int r = 0; r < kTile; ++r) {
+  for (std::uint32_t rows = reached; rows != 0; rows &= rows - 1) {
+    const int r = __builtin_ctz(rows);
     const __m512 left = _mm512_loadu_ps(tile.scores + r * kWidth);
     const __m512 right = _mm512_loadu_ps(tile.scores + r * kWidth + 16);
-    __m512 limit = _mm512_set1_ps(threshold[r]);
-    std::uint32_t mask = join(reaches(left, limit), reaches(right, limit));
-    if (kRaising && mask != 0) {
+    float limit = threshold[r];
+    if (kRaising) {
       const float proven = _mm512_reduce_max_ps(_mm512_max_ps(left, right)) - error[r];
       const float bar = proven - (tile.slacks[r] + kBarSlack * __builtin_fabsf(proven));
       if (bar > tile.bars[r]) {
         tile.bars[r] = bar;
-        limit = _mm512_set1_ps(bar - error[r]);
-        mask = join(reaches(left, limit), reaches(right, limit));
+        limit = bar - error[r];
       }
     }
-    tile.survivors[r] = mask;
+    tile.survivors[r] =
+        join(reaches(left, _mm512_set1_ps(limit)), reaches(right, _mm512_set1_ps(limit)));
   }
-  return true;
+  return reached;
 }
 
 template <int kTile>
@@ -131,7 +134,7 @@ inline __m512 load_lanes(const float* values) {
 }
 
 template <int kTile, bool kRaising>
-bool score_tile(const ScoreTile& tile) {
+std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
   // Loaded only now: held through the loop above, they would cost registers it needs.

@@ -39,7 +39,7 @@ inline __attribute__((always_inline)) void multiply_int8(const Int8Tile& tile,
 }
 
 template <bool kRaising>
-bool score_tile_int8(const Int8Tile& tile) {
+std::uint32_t score_tile_int8(const Int8Tile& tile) {
   __m512i sums[kRows][2];
   multiply_int8(tile, sums);
   const __m512 bias_left = _mm512_loadu_ps(tile.biases);

@@ -74,13 +74,13 @@ struct Simd {
 };
 
 template <int kTile, bool kRaising>
-bool score_tile(const ScoreTile& tile) {
+std::uint32_t score_tile(const ScoreTile& tile) {
   float acc[kTile][kWidth] = {};
   for (std::int64_t d = 0; d < tile.dim; ++d)
     for (int r = 0; r < kTile; ++r)
       for (int c = 0; c < kWidth; ++c)
         acc[r][c] += tile.rows[r * tile.row_stride + d] * tile.panel[d * kWidth + c];
-  std::uint32_t anybody = 0;
+  std::uint32_t reached = 0;
   for (int r = 0; r < kTile; ++r) {
     const float error = tile.norms[r] * tile.slope + tile.offset;
     float* scores = tile.scores + r * kWidth;
@@ -100,9 +100,9 @@ bool score_tile(const ScoreTile& tile) {
     for (int c = 0; c < kWidth; ++c)
       mask |= static_cast<std::uint32_t>(!(scores[c] < threshold)) << c;
     tile.survivors[r] = mask;
-    anybody |= mask;
+    reached |= std::uint32_t{mask != 0} << r;
   }
-  return anybody != 0;
+  return reached;
 }
 
 template <Metric kMetric>
