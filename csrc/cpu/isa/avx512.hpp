@@ -176,6 +176,9 @@ inline __m512 finish(__m512 dots, __m512 row_term, __m512 column_terms, __mmask1
 
 template <Metric kMetric>
 void distance_tile(const DistanceTile& tile) {
+  // On their way from memory while the products are summed.
+  for (int r = 0; r < tile.n_rows; ++r)
+    for (int c = 0; c < kWidth; c += 16) __builtin_prefetch(tile.out + r * tile.out_stride + c, 1);
   Accumulators<kRows> acc;
   multiply<kRows>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
   const __m512 left_terms = _mm512_loadu_ps(tile.column_terms);
