@@ -120,10 +120,12 @@ double Screen::load_candidate(std::int64_t i, const void* row, float* out) const
 LoadedRow Screen::load(Storage storage, const void* row, float* out) const {
   LoadedRow loaded{0.0f, 0.0f, false, scale_, 0.0, 0.0};
   if (!is_euclidean()) {
-    loaded.squared_norm = checked_squared_norm(kernels_, storage, row, dim_, false);
-    loaded.scale = scale_for(std::sqrt(loaded.squared_norm));
-    // A row that counts as zero is as far from everybody.
-    if (metric_ == Metric::kCosine && cosine_norm(loaded.squared_norm) == 0.0) loaded.scale = 0.0;
+    const double squared = checked_squared_norm(kernels_, storage, row, dim_, false);
+    loaded.scale = scale_for(std::sqrt(squared));
+    if (metric_ == Metric::kCosine) {
+      loaded.own_norm = cosine_norm(squared);
+      if (loaded.own_norm == 0.0) loaded.scale = 0.0;  // as far from everybody
+    }
   }
   loaded.squares =
       kernels_.load_row[storage](row, shift_.data(), loaded.scale, dim_, padded_dim_, out);
@@ -146,7 +148,7 @@ double Screen::score_at(double key, const LoadedRow& loaded) const {
   const double t = loaded.scale;
   if (metric_ == Metric::kInnerProduct) return -key * t * scale_;
   if (metric_ == Metric::kCosine)
-    return key >= 2.0 ? -kInfiniteDouble : (1.0 - key) * std::sqrt(loaded.squared_norm) * t;
+    return key >= 2.0 ? -kInfiniteDouble : (1.0 - key) * loaded.own_norm * t;
   return 0.5 * (loaded.squares - key * t * t);
 }
 

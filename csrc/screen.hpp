@@ -20,12 +20,12 @@ enum class Precision { kFloat32, kInt8 };
 
 // A query row as the tiles read it.
 struct LoadedRow {
-  float norm;           // at least that of the row as scaled
-  float slack;          // how far its bar has to stand below a proven score
-  bool blind;           // float32 could overflow: only the definition can tell
-  double scale;         // t
-  double squares;       // of the row as shifted and scaled
-  double squared_norm;  // of the row itself, by definition; only for cosine and inner product
+  float norm;       // at least that of the row as scaled
+  float slack;      // how far its bar has to stand below a proven score
+  bool blind;       // float32 could overflow: only the definition can tell
+  double scale;     // t
+  double squares;   // of the row as shifted and scaled
+  double own_norm;  // of the row itself, that the definition divides by; only for cosine
 };
 
 class Screen {

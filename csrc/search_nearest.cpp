@@ -1,6 +1,7 @@
 #include <atomic>
 
 #include "cpu/dispatch.hpp"
+#include "nearest_sink.hpp"
 #include "sweep.hpp"
 
 namespace fastface {
@@ -42,115 +43,6 @@ class Best {
  private:
   std::size_t k_;
   std::vector<Scored> heap_;
-};
-
-struct Survivor {
-  float lower;  // bounds of its score
-  float upper;
-  std::int32_t index;
-};
-
-// Keeps, for every row of a block, each candidate that may still be among the k nearest.
-template <bool kSingleNearest>
-class NearestSink {
- public:
-  static constexpr bool kRaising = kSingleNearest;
-
-  static std::int64_t capacity(std::int64_t k, Precision precision) {
-    return precision == Precision::kInt8 ? 6 * k + 58 : 2 * k + 30;
-  }
-  static std::int64_t bytes_per_row(std::int64_t k, Precision precision) {
-    return capacity(k, precision) * static_cast<std::int64_t>(sizeof(Survivor));
-  }
-
-  // Replaces the bounds of some survivors of a row by their exact scores.
-  using Sharpen = std::function<void(std::int64_t row, Survivor* begin, Survivor* end)>;
-
-  NearestSink(std::int64_t rows, std::int64_t k, Precision precision, Sharpen sharpen)
-      : k_(k),
-        capacity_(capacity(k, precision)),
-        sharpen_(std::move(sharpen)),
-        bars_(static_cast<std::size_t>(rows + kMaxTileRows)),
-        slacks_(nullptr),
-        counts_(static_cast<std::size_t>(rows)),
-        crowded_(static_cast<std::size_t>(rows)),
-        kept_(static_cast<std::size_t>(rows * capacity_)) {}
-
-  void open(const Block& block) {
-    slacks_ = block.slacks();
-    std::fill(bars_.begin(), bars_.end(), kInfinity);  // rows that do not exist want nobody
-    std::fill(counts_.begin(), counts_.end(), std::int32_t{0});
-    std::fill(crowded_.begin(), crowded_.end(), char{0});
-    for (std::int64_t row = 0; row < block.count(); ++row) {
-      if (block.loaded(row).blind)
-        crowd(row);
-      else
-        bars_[static_cast<std::size_t>(row)] = -kInfinity;
-    }
-  }
-
-  float* bars() { return bars_.data(); }
-
-  void add(std::int64_t row, float score, float error, std::int32_t index) {
-    const auto at = static_cast<std::size_t>(row);
-    const Survivor survivor{score - error, score + error, index};
-    if (survivor.upper < bars_[at]) return;  // raised since the tile was scored
-    kept_[static_cast<std::size_t>(row * capacity_ + counts_[at]++)] = survivor;
-    if (counts_[at] == capacity_) make_room(row);
-  }
-
-  // Drops what can no longer be among the k nearest, and leaves the k best in front.
-  void compact(std::int64_t row) {
-    const auto at = static_cast<std::size_t>(row);
-    Survivor* kept = kept_.data() + row * capacity_;
-    std::int32_t& count = counts_[at];
-    if (count > k_) {
-      const auto better = [](const Survivor& a, const Survivor& b) { return a.lower > b.lower; };
-      if (kSingleNearest)
-        std::iter_swap(kept, std::min_element(kept, kept + count, better));
-      else
-        std::nth_element(kept, kept + (k_ - 1), kept + count, better);
-      const float proven = kept[k_ - 1].lower;
-      bars_[at] = std::max(bars_[at], proven - (slacks_[at] + kBarSlack * std::abs(proven)));
-      const float bar = bars_[at];
-      count = static_cast<std::int32_t>(
-          std::remove_if(kept, kept + count, [&](const Survivor& s) { return s.upper < bar; }) -
-          kept);
-    }
-  }
-
-  bool crowded(std::int64_t row) const { return crowded_[static_cast<std::size_t>(row)] != 0; }
-  Survivor* begin(std::int64_t row) { return kept_.data() + row * capacity_; }
-  Survivor* end(std::int64_t row) { return begin(row) + counts_[static_cast<std::size_t>(row)]; }
-  float bar(std::int64_t row) const { return bars_[static_cast<std::size_t>(row)]; }
-
- private:
-  void make_room(std::int64_t row) {
-    const auto at = static_cast<std::size_t>(row);
-    const auto full = static_cast<std::int32_t>(capacity_ - capacity_ / 4);
-    compact(row);
-    if (counts_[at] <= full) return;
-    // Exact scores in place of bounds raise the bar and drop more.
-    sharpen_(row, begin(row), end(row));
-    compact(row);
-    if (counts_[at] > full) crowd(row);  // too many near ties
-  }
-
-  void crowd(std::int64_t row) {
-    const auto at = static_cast<std::size_t>(row);
-    crowded_[at] = 1;
-    counts_[at] = 0;
-    bars_[at] = kInfinity;
-  }
-
-  std::int64_t k_;
-  std::int64_t capacity_;
-  Sharpen sharpen_;
-  std::vector<float> bars_;
-  const float* slacks_;
-  std::vector<std::int32_t> counts_;
-  std::vector<char> crowded_;
-  std::vector<Survivor> kept_;
 };
 
 // What all threads of one search share.
@@ -342,45 +234,74 @@ SearchStatistics search(const SearchProblem& problem, const Screen& screen, std:
 }
 
 // A few queries, by the definition alone.
-SearchStatistics search_few(const SearchProblem& problem, std::int64_t k, float* distances,
-                            std::int32_t* indices, Interrupt& interrupt) {
-  const KernelTable& kernels = active_kernels();
-  const Definition definition(kernels, problem.metric, problem.queries, problem.candidates);
-  const bool cosine = problem.metric == Metric::kCosine;
-  RowReader read_query(problem.queries);
-  RowReader read_candidate(problem.candidates);
-  const auto norm = [&](const Matrix& matrix, const void* row, bool is_candidate) {
-    return cosine_norm(
-        checked_squared_norm(kernels, matrix.storage, row, matrix.dim, is_candidate));
-  };
-  // Values that are no numbers show in a distance; only then is it asked whose they are.
-  const auto refuse_bad = [&](const void* x, const void* y) {
-    checked_squared_norm(kernels, problem.queries.storage, x, problem.queries.dim, false);
-    checked_squared_norm(kernels, problem.candidates.storage, y, problem.candidates.dim, true);
-  };
-  constexpr double kSafeKey = kLargestNorm * kLargestNorm * 0.25;
-  std::vector<double> norms;
-  Best best(k);
-  for (std::int64_t i = 0; i < problem.queries.rows; ++i) {
-    const void* x = read_query(i);
-    const double x_norm = cosine ? norm(problem.queries, x, false) : 0.0;
-    best.clear();
-    for (std::int64_t j = 0; j < problem.candidates.rows; ++j) {
-      const void* y = read_candidate(j);
-      if (cosine && i == 0) norms.push_back(norm(problem.candidates, y, true));
-      const double key =
-          definition.key(x, x_norm, y, cosine ? norms[static_cast<std::size_t>(j)] : 0.0);
-      if (!(std::abs(key) < kSafeKey)) refuse_bad(x, y);
-      if (!(problem.exclude_self && i == j)) best.offer({key, static_cast<std::int32_t>(j)});
-      if (j % 4096 == 0 && interrupt.stopped()) return {};
+class FewWorker {
+ public:
+  FewWorker(const SearchProblem& problem, std::int64_t k, float* distances, std::int32_t* indices,
+            Interrupt& interrupt)
+      : problem_(problem),
+        kernels_(active_kernels()),
+        definition_(kernels_, problem.metric, problem.queries, problem.candidates),
+        read_query_(problem.queries),
+        read_candidate_(problem.candidates),
+        best_(k),
+        k_(k),
+        distances_(distances),
+        indices_(indices),
+        interrupt_(interrupt) {}
+
+  void operator()(std::int64_t query) {
+    const bool cosine = problem_.metric == Metric::kCosine;
+    const void* x = read_query_(query);
+    const double x_norm = cosine ? cosine_norm(squared_norm(problem_.queries, x, false)) : 0.0;
+    best_.clear();
+    for (std::int64_t j = 0; j < problem_.candidates.rows; ++j) {
+      const void* y = read_candidate_(j);
+      const double y_norm = cosine ? cosine_norm(squared_norm(problem_.candidates, y, true)) : 0.0;
+      const double key = definition_.key(x, x_norm, y, y_norm);
+      // Values that are no numbers, or too large, show in a distance; only then is it asked whose.
+      if (!(std::abs(key) < kSafeKey)) {
+        squared_norm(problem_.queries, x, false);
+        squared_norm(problem_.candidates, y, true);
+      }
+      if (!(problem_.exclude_self && query == j)) best_.offer({key, static_cast<std::int32_t>(j)});
+      if (j % 1024 == 0 && interrupt_.stopped()) return;
     }
-    for (const Scored& scored : best.sort()) {
-      *distances++ = definition.distance(scored.key);
-      *indices++ = scored.index;
+    std::int64_t at = query * k_;
+    for (const Scored& scored : best_.sort()) {
+      distances_[at] = definition_.distance(scored.key);
+      indices_[at++] = scored.index;
     }
   }
-  if (problem.finished) problem.finished(0, problem.queries.rows);
-  return {0, problem.queries.rows};
+
+ private:
+  static constexpr double kSafeKey = 1e100;
+
+  double squared_norm(const Matrix& matrix, const void* row, bool is_candidate) const {
+    return checked_squared_norm(kernels_, matrix.storage, row, matrix.dim, is_candidate);
+  }
+
+  const SearchProblem& problem_;
+  const KernelTable& kernels_;
+  Definition definition_;
+  RowReader read_query_;
+  RowReader read_candidate_;
+  Best best_;
+  std::int64_t k_;
+  float* distances_;
+  std::int32_t* indices_;
+  Interrupt& interrupt_;
+};
+
+SearchStatistics search_few(const SearchProblem& problem, std::int64_t k, float* distances,
+                            std::int32_t* indices, Interrupt& interrupt) {
+  const std::int64_t n = problem.queries.rows;
+  const bool small = problem.candidates.rows * problem.candidates.dim < (1 << 20);
+  parallel_for(n, small ? 1 : problem.n_threads, interrupt, [&]() -> Worker {
+    const auto worker = std::make_shared<FewWorker>(problem, k, distances, indices, interrupt);
+    return [worker](std::int64_t query) { (*worker)(query); };
+  });
+  if (problem.finished && !interrupt.stopped()) problem.finished(0, n);
+  return {0, n};
 }
 
 }  // namespace

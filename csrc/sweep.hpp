@@ -139,7 +139,7 @@ class Judge {
   // The query that the following keys are for.
   void face(std::int64_t query, const LoadedRow& loaded) {
     query_ = read_query_(query);
-    norm_ = definition_.metric() == Metric::kCosine ? cosine_norm(loaded.squared_norm) : 0.0;
+    norm_ = loaded.own_norm;
   }
   double key(std::int64_t candidate) {
     return definition_.key(query_, norm_, read_candidate_(candidate),

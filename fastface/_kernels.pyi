@@ -44,7 +44,12 @@ def seed(
 class PreparedCandidates:
     def __init__(self, y: NDArray[Any], metric: str, n_threads: int) -> None: ...
     def nearest(
-        self, x: NDArray[Any], k: int, exclude_self: bool, n_threads: int, memory_limit: int
+        self,
+        x: NDArray[Any],
+        k: int,
+        exclude_self: bool,
+        n_threads: int,
+        memory_limit: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], int, int]: ...
     def radius(
         self, x: NDArray[Any], radius: float, exclude_self: bool, n_threads: int, memory_limit: int

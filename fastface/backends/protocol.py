@@ -66,7 +66,13 @@ class Backend(Protocol):
         ...
 
     def assign(
-        self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int, memory_limit: int = 0
+        self,
+        X: Matrix,
+        centers: Matrix,
+        metric: str,
+        *,
+        n_threads: int,
+        memory_limit: int = 0,
     ) -> Neighbors:
         """Return the nearest center of every row; `topk` with k = 1."""
         ...

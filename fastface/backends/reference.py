@@ -164,7 +164,10 @@ class ReferenceBackend:
         memory_limit: int = 0,
     ) -> Neighbors:
         """Return the nearest center of every row."""
-        return self.topk(X, centers, 1, metric)
+        keys = distance_keys(X, centers, metric)
+        labels = keys.argmin(axis=1)[:, None]
+        distances = _to_distances(np.take_along_axis(keys, labels, axis=1), metric)
+        return Neighbors(distances, labels.astype(np.int32), 0, len(X))
 
     def radius(
         self,

@@ -38,6 +38,7 @@ def _compiled() -> ModuleType:
         ) from error
     if name := os.environ.get("FASTFACE_ISA"):
         _select_isa(_kernels, name)
+    _offer_to_threadpoolctl()
     return _kernels
 
 
@@ -47,6 +48,28 @@ def _select_isa(kernels: ModuleType, name: str) -> None:
             f"instruction set {name!r} is not available;"
             f" this machine has {', '.join(kernels.available_isas())}"
         )
+
+
+def _offer_to_threadpoolctl() -> None:
+    """Let ``threadpoolctl.threadpool_limits`` limit these kernels as it limits BLAS and OpenMP."""
+    import threadpoolctl
+
+    class KernelsController(threadpoolctl.LibController):  # type: ignore[misc]
+        user_api = "fastface"
+        internal_api = "fastface"
+        filename_prefixes = ("_kernels.",)
+        check_symbols = ("fastface_kernels",)
+
+        def get_num_threads(self) -> int:
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            set_num_threads(num_threads)
+
+        def get_version(self) -> str | None:
+            return None
+
+    threadpoolctl.register(KernelsController)
 
 
 def get_backend(device: str = "auto") -> Backend:
