@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def shared_faces() -> Path:
     if not folder.is_dir():
         _absent("the labelled photos ../shared/faces are not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def packaged_models() -> Path:
+    """Folder of the weights that the distribution face-recognition-models carries."""
+    distribution = importlib.metadata.distribution("face-recognition-models")
+    return Path(str(distribution.locate_file("face_recognition_models/models")))
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fastface.faces.align import align_face
-from fastface.faces.detect import DlibHogDetector, create_detector, list_detectors
+from fastface.faces.detect import create_detector, list_detectors
+from fastface.faces.dlib_cnn import DlibCnnDetector
+from fastface.faces.dlib_hog import DlibHogDetector
 from fastface.faces.extract import FaceExtractor
 from fastface.faces.images import DEFAULT_MAX_PIXELS, load_image
+from fastface.faces.onnx_detector import OnnxDetector
 from fastface.faces.photos import PhotoListing, SkippedFile, find_photos
 from fastface.faces.quality import grade_face, measure_sharpness
 from fastface.faces.templates import AlignmentTemplate, get_template, list_templates
@@ -16,9 +19,11 @@ __all__ = [
     "AlignmentTemplate",
     "Detection",
     "Detector",
+    "DlibCnnDetector",
     "DlibHogDetector",
     "Face",
     "FaceExtractor",
+    "OnnxDetector",
     "PhotoListing",
     "Quality",
     "SkippedFile",

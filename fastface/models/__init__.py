@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from fastface.models.detector import DetectorModel, load_dlib_cnn
 from fastface.models.load import Model, load
+from fastface.models.onnx_reader import check_onnx
 from fastface.models.registry import get_spec, list_specs
 from fastface.models.spec import ModelSpec, PackagedWeights
 
-__all__ = ["Model", "ModelSpec", "PackagedWeights", "get_spec", "list_specs", "load"]
+__all__ = [
+    "DetectorModel",
+    "Model",
+    "ModelSpec",
+    "PackagedWeights",
+    "check_onnx",
+    "get_spec",
+    "list_specs",
+    "load",
+    "load_dlib_cnn",
+]

@@ -14,7 +14,7 @@ from fastface.models.onnx_graph import import_onnx
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-__all__ = ["read_onnx"]
+__all__ = ["check_onnx", "read_onnx"]
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _OLDEST_OPSET = 7  # from here on, operators broadcast as NumPy does
@@ -70,6 +70,13 @@ def read_onnx(path: Path) -> tuple[ModelProto, bool]:
     for output, seen in zip(model.graph.output, inferred.graph.output, strict=True):
         output.type.CopyFrom(seen.type)
     return model, bool(external)
+
+
+def check_onnx(path: Path) -> None:
+    """Raise `ModelError` unless a runtime can be trusted with a file; see `read_onnx`."""
+    if not path.is_file():
+        raise ModelError(f"{path} is no file")
+    read_onnx(path)
 
 
 def _parse(path: Path) -> ModelProto:

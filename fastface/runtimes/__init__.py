@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from fastface.runtimes.onnxruntime import Session
 from fastface.runtimes.protocol import Runtime
 from fastface.runtimes.registry import list_runtimes, open_runtime
 
-__all__ = ["Runtime", "list_runtimes", "open_runtime"]
+__all__ = ["Runtime", "Session", "list_runtimes", "open_runtime"]

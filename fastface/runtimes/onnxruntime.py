@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from numpy.typing import NDArray
 
 from fastface.errors import MissingDependencyError, ModelError
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "Session"]
 
 _ERRORS_ONLY = 3
 
 
-class OnnxRuntime:
-    """An ONNX file opened by ONNX Runtime's CPU provider, in float32.
+class Session:
+    """An ONNX file with one input, opened by ONNX Runtime's CPU provider.
 
     Parameters
     ----------
@@ -26,6 +27,15 @@ class OnnxRuntime:
     n_threads : int
         Threads to compute with.
 
+    Attributes
+    ----------
+    input_shape : list of int or str or None
+        As the file declares it; a dimension that varies is no integer.
+    output_shapes : list of such lists
+    output_names : list of str
+    version : str
+        Of ONNX Runtime.
+
     Raises
     ------
     MissingDependencyError
@@ -33,8 +43,6 @@ class OnnxRuntime:
     ModelError
         If it cannot open the file.
     """
-
-    name = "onnxruntime"
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         try:
@@ -55,17 +63,57 @@ class OnnxRuntime:
             )
         except Exception as error:  # its exception types are not public
             raise ModelError(f"ONNX Runtime cannot open {path}: {error}") from error
-        self._input: str = self._session.get_inputs()[0].name
         self._path = path
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._input: str = inputs[0].name
+        self.input_shape: list[int | str | None] = list(inputs[0].shape)
+        self.output_names: list[str] = [output.name for output in outputs]
+        self.output_shapes: list[list[int | str | None]] = [list(o.shape) for o in outputs]
         self.version: str = onnxruntime.__version__
+
+    def run(self, values: NDArray[Any]) -> Sequence[NDArray[Any]]:
+        """Return every output for one input.
+
+        Raises
+        ------
+        ModelError
+            If the network cannot be run on it.
+        """
+        try:
+            outputs: Sequence[NDArray[Any]] = self._session.run(None, {self._input: values})
+        except Exception as error:
+            raise ModelError(
+                f"ONNX Runtime cannot run {self._path} on {values.shape}: {error}"
+            ) from error
+        return outputs
+
+
+class OnnxRuntime:
+    """An embedding model opened by ONNX Runtime's CPU provider.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    n_threads : int
+        Threads to compute with.
+
+    Raises
+    ------
+    MissingDependencyError
+        If ONNX Runtime is not installed.
+    ModelError
+        If it cannot open the file.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, *, n_threads: int) -> None:
+        self._session = Session(path, n_threads=n_threads)
+        self.version = self._session.version
         self.n_threads = n_threads
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch; see `Runtime.run`."""
-        try:
-            embeddings: NDArray[np.float32] = self._session.run(None, {self._input: crops})[0]
-        except Exception as error:
-            raise ModelError(
-                f"ONNX Runtime cannot run {self._path} on {crops.shape}: {error}"
-            ) from error
+        embeddings: NDArray[np.float32] = self._session.run(crops)[0]
         return embeddings

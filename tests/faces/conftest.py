@@ -35,3 +35,9 @@ def portraits(wild_paths: list[Path], detector: DlibHogDetector) -> list[tuple]:
 def one_face(portraits: list[tuple]) -> np.ndarray:
     """A photo of at most half a megapixel with exactly one face."""
     return next(i for i, d in portraits if len(d) == 1 and i.shape[0] * i.shape[1] < 500_000)
+
+
+@pytest.fixture(scope="session")
+def yunet_file(shared_faces: Path) -> Path:
+    """A real detector of somebody else's."""
+    return shared_faces.parent / "models" / "yunet_n_dynamic.onnx"

@@ -13,7 +13,13 @@ import pytest
 from PIL import Image
 
 from fastface.errors import InvalidInputError, MissingDependencyError, ModelError
-from fastface.faces import DlibHogDetector, create_detector, detect, list_detectors, load_image
+from fastface.faces import (
+    DlibHogDetector,
+    create_detector,
+    dlib_models,
+    list_detectors,
+    load_image,
+)
 
 
 def resized(image: np.ndarray, factor: float) -> np.ndarray:
@@ -47,7 +53,7 @@ def test_recall_on_all_photos(shared_faces, detector):
 def test_equal_to_dlib_itself(portraits):
     """Boxes and landmarks where no photo is shrunk and no second look taken."""
     hog = dlib.get_frontal_face_detector()
-    predictor = dlib.shape_predictor(str(detect._find_landmark_file()))
+    predictor = dlib.shape_predictor(str(dlib_models._find_landmark_file()))
     plain = DlibHogDetector(max_side=None, second_look=False)
     for image, _ in portraits:
         expected = []
@@ -157,14 +163,17 @@ def test_pickles_even_after_use(one_face):
     used = DlibHogDetector(threshold=-0.25, max_side=900)
     before = used.detect(one_face)
     copy = pickle.loads(pickle.dumps(used))
-    assert (copy.threshold, copy.max_side) == (-0.25, 900)
+    assert copy.search == used.search
+    assert (copy.search.threshold, copy.search.max_side) == (-0.25, 900)
     assert [d.box for d in copy.detect(one_face)] == [d.box for d in before]
 
 
 def test_registry():
-    assert "dlib-hog" in list_detectors()
+    assert list_detectors() == ["dlib-hog", "dlib-cnn"]
     assert create_detector("dlib-hog", upsample=1).name == "dlib-hog"
-    with pytest.raises(InvalidInputError, match="unknown detector 'mtcnn'; known: 'dlib-hog'"):
+    with pytest.raises(
+        InvalidInputError, match="unknown detector 'mtcnn'; known: 'dlib-hog', 'dlib-cnn'"
+    ):
         create_detector("mtcnn")
     with pytest.raises(InvalidInputError, match="colour"):
         create_detector("dlib-hog", colour=True)
@@ -199,13 +208,13 @@ def test_missing_landmark_package(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "files", absent)
     with pytest.raises(MissingDependencyError, match="face-recognition-models"):
-        detect._find_landmark_file()
+        dlib_models._find_landmark_file()
     monkeypatch.setattr(importlib.metadata, "files", lambda _: [])
     with pytest.raises(ModelError, match="reinstall"):
-        detect._find_landmark_file()
+        dlib_models._find_landmark_file()
 
 
 def test_wrong_landmark_file(monkeypatch):
-    monkeypatch.setattr(detect, "_LANDMARK_SHA256", "0" * 64)
+    monkeypatch.setattr(dlib_models, "_LANDMARK_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="SHA-256"):
-        detect._find_landmark_file()
+        dlib_models._find_landmark_file()

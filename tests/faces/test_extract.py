@@ -36,7 +36,7 @@ def test_all_parameters(wild_paths):
         get_template("arcface-112"), "dlib-hog", 1, 10**7, threshold=-0.1, max_side=500
     )
     assert isinstance(extractor.template, AlignmentTemplate)
-    assert extractor.detector.upsample == 1
+    assert extractor.detector.search.upsample == 1
     assert extractor.extract(wild_paths[0])[0].crop.shape == (112, 112, 3)
     with pytest.raises(ImageError) as caught:
         FaceExtractor(max_pixels=10).extract(wild_paths[0])

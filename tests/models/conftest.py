@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,10 +138,3 @@ class Dlib:
 @pytest.fixture(scope="session")
 def dlib_format() -> type[Dlib]:
     return Dlib
-
-
-@pytest.fixture(scope="session")
-def packaged_models() -> Path:
-    """Folder of the weights that the distribution face-recognition-models carries."""
-    distribution = importlib.metadata.distribution("face-recognition-models")
-    return Path(str(distribution.locate_file("face_recognition_models/models")))

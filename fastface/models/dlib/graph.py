@@ -29,7 +29,9 @@ from fastface.models.dlib.layers import (
 from fastface.models.dlib.network import InputLayer, Network
 from fastface.models.onnx_graph import BATCH, GraphBuilder
 
-__all__ = ["LayerGraph", "Value", "embedding_graph"]
+__all__ = ["LayerGraph", "Value", "embedding_graph", "scores_graph"]
+
+Shape = tuple[int, int | None, int | None]
 
 # dlib divides by this wherever it takes an RGB image.
 _PIXEL_RANGE = 256.0
@@ -37,16 +39,25 @@ _PIXEL_RANGE = 256.0
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph: its name and its size but for the batch."""
+    """A value of the graph: its name and its size but for the batch.
+
+    Rows and columns are None where a network takes images of any size.
+    """
 
     name: str
     channels: int
-    rows: int
-    columns: int
+    rows: int | None
+    columns: int | None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Channels, rows, columns."""
+        return self.channels, self.rows, self.columns
+
+    def fixed_shape(self, why: str) -> tuple[int, int, int]:
+        """Return the shape where it must be known."""
+        if self.rows is None or self.columns is None:
+            raise ModelError(f"{why}, which needs images of one size")
         return self.channels, self.rows, self.columns
 
 
@@ -132,7 +143,7 @@ class LayerGraph:
         else:
             raise ModelError(f"{count} tags or skips in a row fit no known residual block")
 
-    def _set(self, name: str, shape: tuple[int, int, int]) -> None:
+    def _set(self, name: str, shape: Shape) -> None:
         self.value = Value(name, *shape)
 
     def _finish_pixels(self) -> None:
@@ -222,7 +233,8 @@ class LayerGraph:
         if previous is None:
             raise ModelError(f"layer {self._n_layers} adds a value that was never kept")
         self._tag1 = self._tag2 = None
-        shape = tuple(np.maximum(self.value.shape, previous.shape).tolist())
+        why = f"layer {self._n_layers} adds two values"
+        shape = tuple(np.maximum(self.value.fixed_shape(why), previous.fixed_shape(why)).tolist())
         current, other = (self._pad(value, shape) for value in (self.value, previous))
         self._set(self._builder.node("Add", current, other), shape)
 
@@ -230,33 +242,37 @@ class LayerGraph:
         """Return `value` with zeros at the end of each axis up to `shape`."""
         if value.shape == shape:
             return value.name
-        missing = np.subtract(shape, value.shape)
+        missing = np.subtract(shape, value.fixed_shape("padding"))
         pads = np.concatenate([np.zeros(5), missing]).astype(np.int64)  # starts, then ends
         constant = self._builder.constant(f"pads_{self._n_layers:03d}_{value.name}", pads)
         return self._builder.node("Pad", value.name, constant)
 
     def _fully_connect(self, layer: FullyConnected) -> None:
         n_inputs, n_outputs = layer.weights.shape
-        if n_inputs != np.prod(self.value.shape):
+        shape = self.value.fixed_shape(f"layer {self._n_layers} connects all values")
+        if n_inputs != np.prod(shape):
             raise ModelError(
                 f"layer {self._n_layers} connects {n_inputs} values, "
-                f"the value before it has {self.value.shape}"
+                f"the value before it has {shape}"
             )
         # As a convolution over the whole value, each sample is computed apart from the rest of
         # its batch; a matrix product may sum in another order for another number of rows.
-        filters = layer.weights.T.reshape(n_outputs, *self.value.shape)
+        filters = layer.weights.T.reshape(n_outputs, *shape)
         biases = np.zeros(n_outputs) if layer.biases is None else layer.biases
         self._emit_convolution(
             filters.astype(np.float64), biases.astype(np.float64), stride=(1, 1), padding=(0, 0)
         )
 
 
-def _slide(value: Value, window: Pair, stride: Pair, padding: Pair) -> Pair:
+def _slide(
+    value: Value, window: Pair, stride: Pair, padding: Pair
+) -> tuple[int | None, int | None]:
+    """Return rows and columns after a window slid over the value."""
     rows, columns = (
-        1 + (size + 2 * p - w) // s
+        None if size is None else 1 + (size + 2 * p - w) // s
         for size, w, s, p in zip(value.shape[1:], window, stride, padding, strict=True)
     )
-    if min(rows, columns) < 1:
+    if any(size is not None and size < 1 for size in (rows, columns)):
         raise ModelError(f"a window of {window} does not fit a value of {value.shape}")
     return rows, columns
 
@@ -321,5 +337,47 @@ def embedding_graph(network: Network, *, name: str, metadata: Mapping[str, str])
     return builder.finish(
         inputs={"crops": (np.uint8, [BATCH, rows, columns, 3])},
         outputs={"embeddings": (np.float32, [BATCH, graph.value.channels])},
+        metadata=metadata,
+    )
+
+
+def scores_graph(network: Network, *, name: str, metadata: Mapping[str, str]) -> bytes:
+    """Build the ONNX file of a network that scores every place of an image.
+
+    Parameters
+    ----------
+    network : Network
+        A detector, trained with the max-margin loss on image pyramids.
+    name : str
+        Name of the graph.
+    metadata : mapping of str to str
+        Stored in the file.
+
+    Returns
+    -------
+    bytes
+        ONNX: ``canvas`` float32 (batch, 3, rows, columns), a tiled pyramid of pixels scaled to
+        ``(rgb - mean) / 256``, to ``scores`` float32 (batch, 1, fewer rows, fewer columns).
+
+    Raises
+    ------
+    ModelError
+        If the network is of another kind or its layers do not fit each other.
+    """
+    if network.input.pyramid_padding is None or network.loss.name != "loss_mmod_":
+        raise ModelError(
+            f"a network with input {network.input.name!r} and loss {network.loss.name!r} is no "
+            "detector: 'input_rgb_image_pyramid' and 'loss_mmod_' are wanted"
+        )
+    builder = GraphBuilder(name)
+    # The pixels are scaled before they are tiled: what lies between two levels is exactly 0.
+    graph = LayerGraph(builder, Value("canvas", 3, None, None))
+    graph.append(network.layers)
+    if graph.value.channels != 1:
+        raise ModelError(f"the detector gives {graph.value.channels} scores a place, not one")
+    builder.node("Identity", graph.value.name, output="scores")
+    return builder.finish(
+        inputs={"canvas": (np.float32, [BATCH, 3, "rows", "columns"])},
+        outputs={"scores": (np.float32, [BATCH, 1, "score_rows", "score_columns"])},
         metadata=metadata,
     )
