@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastface.faces.resampling import place_columns, resample_plane, resample_rgb
+from fastface.faces.resampling import place_columns, resample_bytes, resample_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,8 +24,10 @@ __all__ = [
     "Box",
     "Tiling",
     "double",
+    "go_up",
     "halve_box",
     "place_tiles",
+    "round_half_away",
     "suppress",
     "tile_pyramid",
 ]
@@ -62,10 +64,10 @@ class Tiling(NamedTuple):
         left, top = center[0] - half[0] - tile.left, center[1] - half[1] - tile.top
         right, bottom = center[0] + half[0] - tile.left, center[1] + half[1] - tile.top
         return (
-            _round(_go_up(left, level)),
-            _round(_go_up(top, level)),
-            _round(_go_up(right, level)),
-            _round(_go_up(bottom, level)),
+            round_half_away(go_up(left, level)),
+            round_half_away(go_up(top, level)),
+            round_half_away(go_up(right, level)),
+            round_half_away(go_up(bottom, level)),
         )
 
     def _nearest(self, x: int, y: int) -> int:
@@ -161,24 +163,28 @@ def double(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a photo at about twice its size, as dlib's upsampling makes it."""
     height, width = image.shape[:2]
     # ``pyramid_down<2>::rect_up`` of the photo's last pixel.
-    rows, columns = _round((height - 1 + 0.75) * 2) + 1, _round((width - 1 + 1.25) * 2) + 1
-    target = np.empty((rows, columns, 3), dtype=np.uint8)
-    resample_rgb(image, target, *place_columns(width, columns))
-    return target
+    rows, columns = round_half_away((height - 1 + 0.75) * 2) + 1, round_half_away((width - 1 + 1.25) * 2) + 1
+    doubled = np.empty((3, rows, columns), dtype=np.uint8)
+    place = place_columns(width, columns)
+    for source, target in zip(image.transpose(2, 0, 1), doubled, strict=True):
+        resample_bytes(np.ascontiguousarray(source), target, *place)
+    return np.ascontiguousarray(doubled.transpose(1, 2, 0))
 
 
 def halve_box(box: Box) -> Box:
     """Return a box of the doubled photo in the photo itself."""
     left, top, right, bottom = box
     return (
-        _round(left / 2 - 1.25),
-        _round(top / 2 - 0.75),
-        _round(right / 2 - 1.25),
-        _round(bottom / 2 - 0.75),
+        round_half_away(left / 2 - 1.25),
+        round_half_away(top / 2 - 0.75),
+        round_half_away(right / 2 - 1.25),
+        round_half_away(bottom / 2 - 0.75),
     )
 
 
-def suppress(found: Iterable[tuple[float, Box]], overlap: float) -> list[tuple[float, Box]]:
+def suppress(
+    found: Iterable[tuple[float, Box]], overlap: float, covered: float = 1.0
+) -> list[tuple[float, Box]]:
     """Keep the best of boxes that overlap, best first.
 
     Parameters
@@ -186,32 +192,36 @@ def suppress(found: Iterable[tuple[float, Box]], overlap: float) -> list[tuple[f
     found : iterable of (score, box)
     overlap : float
         Largest intersection of two kept boxes, as a share of the smallest rectangle around both.
+    covered : float
+        Largest intersection as a share of either.
     """
     kept: list[tuple[float, Box]] = []
     for score, box in sorted(found, key=lambda item: -item[0]):
-        if not any(_overlap(box, other) > overlap for _, other in kept):
+        if not any(_overlap(box, other, overlap, covered) for _, other in kept):
             kept.append((score, box))
     return kept
 
 
-def _overlap(a: Box, b: Box) -> float:
+def _overlap(a: Box, b: Box, overlap: float, covered: float) -> bool:
     inner = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     if inner == 0:
-        return 0.0
-    return inner / _area((min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])))
+        return False
+    around = _area((min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])))
+    return inner / around > overlap or inner / min(_area(a), _area(b)) > covered
 
 
 def _area(box: Box) -> int:
     return max(box[2] - box[0] + 1, 0) * max(box[3] - box[1] + 1, 0)
 
 
-def _go_up(value: float, levels: int) -> float:
+def go_up(value: float, levels: int) -> float:
+    """Return where a coordinate lies in the photo, so many levels up the pyramid."""
     ratio = 6 / 5  # first: value * 6 / 5 rounds differently where a pixel is cut in half
     for _ in range(levels):
         value = value * ratio + 0.3
     return value
 
 
-def _round(value: float) -> int:
-    """Round half away from zero, as C's ``lround``."""
+def round_half_away(value: float) -> int:
+    """Return the nearest integer; half a pixel goes away from zero, as by C's ``lround``."""
     return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)

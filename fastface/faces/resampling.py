@@ -15,7 +15,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Columns", "place_columns", "resample_plane", "resample_rgb"]
+__all__ = ["Columns", "place_columns", "resample_bytes", "resample_plane"]
 
 _LANES = 4
 
@@ -105,16 +105,16 @@ def resample_plane(
 
 
 @njit(nogil=True, cache=True)
-def resample_rgb(
+def resample_bytes(
     source: NDArray[np.uint8],
     target: NDArray[np.uint8],
     left: NDArray[np.int32],
     right_share: NDArray[np.float64],
     n_lanes: int,
 ) -> None:
-    """Fill `target` with `source` at another size; both uint8 (rows, columns, 3)."""
+    """Fill `target` with one color of a photo at another size; both uint8 (rows, columns)."""
     last_row, last_column = source.shape[0] - 1, source.shape[1] - 1
-    n_rows, n_columns = target.shape[:2]
+    n_rows, n_columns = target.shape
     step = last_row / max(n_rows - 1, 1)
     y = -step
     for row in range(n_rows):
@@ -127,19 +127,17 @@ def resample_rgb(
             x = left[column]
             share = np.float32(right_share[column])
             rest = np.float32(1) - share
-            a, b, c, d = up32 * rest, up32 * share, down32 * rest, down32 * share
-            for color in range(3):
-                target[row, column, color] = np.uint8(
-                    a * np.float32(above[x, color])
-                    + b * np.float32(above[x + 1, color])
-                    + c * np.float32(below[x, color])
-                    + d * np.float32(below[x + 1, color])
-                )
+            # Fractions are cut off, not rounded.
+            target[row, column] = np.uint8(
+                (up32 * rest) * np.float32(above[x])
+                + (up32 * share) * np.float32(above[x + 1])
+                + (down32 * rest) * np.float32(below[x])
+                + (down32 * share) * np.float32(below[x + 1])
+            )
         for column in range(n_lanes, n_columns):
             x = left[column]
             right = min(x + 1, last_column)
             share64 = right_share[column]
-            for color in range(3):
-                upper = (1 - share64) * above[x, color] + share64 * above[right, color]
-                lower = (1 - share64) * below[x, color] + share64 * below[right, color]
-                target[row, column, color] = np.uint8((1 - down) * upper + down * lower)
+            upper = (1 - share64) * above[x] + share64 * above[right]
+            lower = (1 - share64) * below[x] + share64 * below[right]
+            target[row, column] = np.uint8((1 - down) * upper + down * lower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastface.models.detector import DetectorModel, load_dlib_cnn
+from fastface.models.dlib.hog import HogDetector, read_hog_detector
 from fastface.models.load import Model, load
 from fastface.models.onnx_reader import check_onnx
 from fastface.models.registry import get_spec, list_specs
@@ -10,6 +11,7 @@ from fastface.models.spec import ModelSpec, PackagedWeights
 
 __all__ = [
     "DetectorModel",
+    "HogDetector",
     "Model",
     "ModelSpec",
     "PackagedWeights",
@@ -18,4 +20,5 @@ __all__ = [
     "list_specs",
     "load",
     "load_dlib_cnn",
+    "read_hog_detector",
 ]
