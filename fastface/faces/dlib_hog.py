@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastface.faces.dlib_models import DlibModels
+from fastface.faces.hog_search import HogSearch
 from fastface.faces.images import check_photo
+from fastface.faces.max_margin import Box, double, halve_box
 from fastface.faces.search import DEFAULT_MAX_SIDE, PhotoSearch, scale_box
+from fastface.models import read_hog_detector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +26,8 @@ class DlibHogDetector:
 
     Histograms of oriented gradients under five linear templates, frontal and half turned
     (Dalal & Triggs, CVPR 2005; King, "Max-Margin Object Detection", 2015), and a tree ensemble
-    for the landmarks (Kazemi & Sullivan, CVPR 2014).
+    for the landmarks (Kazemi & Sullivan, CVPR 2014).  The search is compiled anew, with dlib's
+    templates and arithmetic: boxes are those of ``get_frontal_face_detector``, to the pixel.
 
     A face is found from 80 pixels on in the photo as it is looked at: shrunk until its longer
     side is ``max_side``, then doubled ``upsample`` times.  Landmarks are marked, and boxes
@@ -37,7 +41,7 @@ class DlibHogDetector:
         How often the photo is doubled before the search: 1 finds faces from 40 pixels on and
         takes four times as long.
     max_side : int or None
-        None looks at photos of any size as they are, at about 85 ms a megapixel.
+        None looks at photos of any size as they are.
     second_look : bool
         Where no face is found, look once more at twice the size, unless that exceeds
         ``max_side``.
@@ -49,9 +53,8 @@ class DlibHogDetector:
 
     Notes
     -----
-    May be shared by threads and pickled.  dlib releases the GIL during the search, which is
-    nearly all of the time, so that threads run side by side; each thread loads its own copy of
-    the detector, because dlib's keeps scratch memory inside.
+    May be shared by threads and pickled.  The search, which is nearly all of the time, releases
+    the GIL, so that threads run side by side.
     """
 
     name = "dlib-hog"
@@ -67,6 +70,10 @@ class DlibHogDetector:
     ) -> None:
         self.search = PhotoSearch(threshold, upsample, max_side, second_look)
         self._models = DlibModels("the detector 'dlib-hog'")
+        self._hog: HogSearch | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hog": None}
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find every face of a photo.
@@ -96,9 +103,12 @@ class DlibHogDetector:
         found = [self._models.mark(image, scale_box(box, scale), score) for score, box in boxes]
         return sorted((d for d in found if d is not None), key=lambda d: d.box)
 
-    def _look(self, image: NDArray[np.uint8], upsample: int) -> list[tuple[float, tuple[int, ...]]]:
-        rectangles, scores, _ = self._models.hog.run(image, upsample, self.search.threshold)
-        return [
-            (float(score), (r.left(), r.top(), r.right(), r.bottom()))
-            for r, score in zip(rectangles, scores, strict=True)
-        ]
+    def _look(self, image: NDArray[np.uint8], upsample: int) -> list[tuple[float, Box]]:
+        if self._hog is None:
+            self._hog = HogSearch(read_hog_detector(self._models.hog_bytes()))
+        for _ in range(upsample):
+            image = double(image)
+        found = self._hog.run(image, self.search.threshold)
+        for _ in range(upsample):
+            found = [(score, halve_box(box)) for score, box in found]
+        return found

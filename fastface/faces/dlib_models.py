@@ -1,4 +1,4 @@
-"""dlib's own objects, loaded by each thread for itself: they keep scratch memory inside."""
+"""What is taken from dlib itself: the templates of its HOG detector, and landmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LANDMARK_SHA256 = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc4
 
 
 class DlibModels(threading.local):
-    """The HOG detector and the five-point landmarks of the thread that asks; never pickled.
+    """Loaded by each thread for itself, because dlib keeps scratch memory inside; never pickled.
 
     Parameters
     ----------
@@ -35,7 +35,6 @@ class DlibModels(threading.local):
 
     def __init__(self, purpose: str) -> None:
         self._purpose = purpose
-        self._hog: Any = None
         self._landmarks: Any = None
 
     def __reduce__(self) -> tuple[type[DlibModels], tuple[str]]:
@@ -51,12 +50,10 @@ class DlibModels(threading.local):
                 "dlib-bin", extra="faces", purpose=self._purpose
             ) from error
 
-    @property
-    def hog(self) -> Any:
-        """The frontal face detector of dlib."""
-        if self._hog is None:
-            self._hog = self.dlib.get_frontal_face_detector()
-        return self._hog
+    def hog_bytes(self) -> bytes:
+        """Return dlib's frontal face detector as it is pickled."""
+        (data,) = self.dlib.get_frontal_face_detector().__getstate__()
+        return bytes(data)
 
     def mark(
         self, image: NDArray[np.uint8], box: tuple[int, ...], score: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,9 +73,10 @@ class HogSearch:
                 continue
             rows, columns = (size - (TAPS - 1) for size in features.shape[1:])
             for plane, row_filters, column_filters, least in self._templates:
-                responses = np.zeros((rows, columns), dtype=np.float32)
+                responses = np.zeros((rows, features.shape[2]), dtype=np.float32)
                 add_responses(features, plane, row_filters, column_filters, responses)
-                for row, column in np.argwhere(responses >= least + threshold).tolist():
+                strong = responses[:, :columns] >= least + threshold
+                for row, column in np.argwhere(strong).tolist():
                     score = float(responses[row, column]) - least
                     found.append((score, _box(row, column, level)))
         return suppress(found, self._detector.overlap, self._detector.covered)
@@ -93,9 +93,7 @@ class HogSearch:
                 return
             rows, columns = (5 * side // 6 for side in planes.shape[1:])
             smaller = np.empty((3, rows, columns), dtype=np.uint8)
-            place = place_columns(planes.shape[2], columns)
-            for source, target in zip(planes, smaller, strict=True):
-                resample_bytes(source, target, *place)
+            resample_bytes(planes, smaller, *place_columns(planes.shape[2], columns))
             planes = smaller
             yield planes
 
@@ -111,9 +109,7 @@ def _features(planes: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     inner = rows - 2, columns - 2
     border = _BEFORE + _AFTER
     padded = np.zeros((PLANES, inner[0] + border, inner[1] + border), dtype=np.float32)
-    describe(
-        histogram, padded[:, _BEFORE : _BEFORE + inner[0], _BEFORE : _BEFORE + inner[1]]
-    )
+    describe(histogram, padded[:, _BEFORE : _BEFORE + inner[0], _BEFORE : _BEFORE + inner[1]])
     return padded
 
 

@@ -163,11 +163,13 @@ def double(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a photo at about twice its size, as dlib's upsampling makes it."""
     height, width = image.shape[:2]
     # ``pyramid_down<2>::rect_up`` of the photo's last pixel.
-    rows, columns = round_half_away((height - 1 + 0.75) * 2) + 1, round_half_away((width - 1 + 1.25) * 2) + 1
+    rows, columns = (
+        round_half_away((height - 1 + 0.75) * 2) + 1,
+        round_half_away((width - 1 + 1.25) * 2) + 1,
+    )
     doubled = np.empty((3, rows, columns), dtype=np.uint8)
-    place = place_columns(width, columns)
-    for source, target in zip(image.transpose(2, 0, 1), doubled, strict=True):
-        resample_bytes(np.ascontiguousarray(source), target, *place)
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    resample_bytes(planes, doubled, *place_columns(width, columns))
     return np.ascontiguousarray(doubled.transpose(1, 2, 0))
 
 

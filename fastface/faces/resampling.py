@@ -105,6 +105,19 @@ def resample_plane(
 
 
 @njit(nogil=True, cache=True)
+def _spread(
+    row: NDArray[np.uint8], left: NDArray[np.int32], n: int, nearby: NDArray[np.uint8]
+) -> None:
+    """Write the pixels left and right of each of the first n target columns into two rows."""
+    near, far = nearby[0], nearby[1]
+    for column in range(n):
+        # Unsigned, so that no index has to be tested for being negative.
+        x = np.uintp(left[column])
+        near[column] = row[x]
+        far[column] = row[x + np.uintp(1)]
+
+
+@njit(nogil=True, cache=True)
 def resample_bytes(
     source: NDArray[np.uint8],
     target: NDArray[np.uint8],
@@ -112,32 +125,47 @@ def resample_bytes(
     right_share: NDArray[np.float64],
     n_lanes: int,
 ) -> None:
-    """Fill `target` with one color of a photo at another size; both uint8 (rows, columns)."""
-    last_row, last_column = source.shape[0] - 1, source.shape[1] - 1
-    n_rows, n_columns = target.shape
+    """Fill `target` with a photo at another size; both uint8 (3, rows, columns)."""
+    last_row, last_column = source.shape[1] - 1, source.shape[2] - 1
+    n_rows, n_columns = target.shape[1:]
     step = last_row / max(n_rows - 1, 1)
+    share = right_share[:n_lanes].astype(np.float32)
+    rest = np.float32(1) - share
+    # Pixels are first gathered, which is slow, and then mixed, eight or more at a time; the lower
+    # row of one target row is mostly the upper row of the next.
+    upper = np.empty((3, 2, n_lanes), np.uint8)
+    lower = np.empty((3, 2, n_lanes), np.uint8)
+    in_lower = -1
     y = -step
     for row in range(n_rows):
         y += step
         top = int(np.floor(y))
-        above, below = source[top], source[min(top + 1, last_row)]
+        bottom = min(top + 1, last_row)
         down = y - top
         down32, up32 = np.float32(down), np.float32(1 - down)
-        for column in range(n_lanes):
-            x = left[column]
-            share = np.float32(right_share[column])
-            rest = np.float32(1) - share
-            # Fractions are cut off, not rounded.
-            target[row, column] = np.uint8(
-                (up32 * rest) * np.float32(above[x])
-                + (up32 * share) * np.float32(above[x + 1])
-                + (down32 * rest) * np.float32(below[x])
-                + (down32 * share) * np.float32(below[x + 1])
-            )
-        for column in range(n_lanes, n_columns):
-            x = left[column]
-            right = min(x + 1, last_column)
-            share64 = right_share[column]
-            upper = (1 - share64) * above[x] + share64 * above[right]
-            lower = (1 - share64) * below[x] + share64 * below[right]
-            target[row, column] = np.uint8((1 - down) * upper + down * lower)
+        upper, lower = lower, upper
+        for color in range(3):
+            if in_lower != top:
+                _spread(source[color, top], left, n_lanes, upper[color])
+            _spread(source[color, bottom], left, n_lanes, lower[color])
+            a, b, c, d = upper[color, 0], upper[color, 1], lower[color, 0], lower[color, 1]
+            made = target[color, row]
+            for column in range(n_lanes):
+                # Fractions are cut off, not rounded.
+                made[column] = np.uint8(
+                    np.int32(
+                        (up32 * rest[column]) * np.float32(a[column])
+                        + (up32 * share[column]) * np.float32(b[column])
+                        + (down32 * rest[column]) * np.float32(c[column])
+                        + (down32 * share[column]) * np.float32(d[column])
+                    )
+                )
+            above, below = source[color, top], source[color, bottom]
+            for column in range(n_lanes, n_columns):
+                near = left[column]
+                far = min(near + 1, last_column)
+                share64 = right_share[column]
+                high = (1 - share64) * above[near] + share64 * above[far]
+                low = (1 - share64) * below[near] + share64 * below[far]
+                made[column] = np.uint8((1 - down) * high + down * low)
+        in_lower = bottom
