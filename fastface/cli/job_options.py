@@ -21,7 +21,12 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         "--model", default="dlib-resnet", help="registered model or ONNX file (%(default)s)"
     )
     parser.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
-    parser.add_argument("--detector", default="dlib-hog", help="face detector (%(default)s)")
+    parser.add_argument(
+        "--detector",
+        default="dlib-hog",
+        metavar="NAME|FILE",
+        help="dlib-hog, dlib-cnn, or the ONNX file of a YuNet, SCRFD or RetinaFace (%(default)s)",
+    )
     parser.add_argument(
         "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
     )

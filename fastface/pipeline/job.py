@@ -1,19 +1,21 @@
 """`run`: a folder of photos to a run folder with people.
 
 Photos are listed once and cut into shards.  While worker processes decode, detect and align photos,
-this process embeds the faces of earlier ones.  Every finished shard is on disk as a whole, so that
-a job that was stopped goes on where it was and ends with the same bits: shards and the batches
-inside them depend on the listing alone.
+one thread of this process embeds the faces of earlier ones, and another writes shards before
+those.  Every finished shard is on disk as a whole, so that a job that was stopped goes on where it
+was and ends with the same bits: shards and the batches inside them depend on the listing alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,8 @@ from fastface.pipeline.extraction import ExtractionPool
 from fastface.pipeline.finish import collect, group_people
 from fastface.pipeline.folder import Job, RunFolder
 from fastface.pipeline.listing import photos_table
-from fastface.pipeline.photo_worker import Extractor, PhotoResult
+from fastface.pipeline.overlap import run_ahead
+from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
 from fastface.pipeline.shards import PHOTOS_PER_SHARD, ShardStore
 from fastface.pipeline.summary import RunResult, explain_no_faces, read_result, write_summary
 from fastface.pipeline.versions import deciding_versions
@@ -43,6 +46,18 @@ __all__ = ["RunResult", "run"]
 # Part of what makes results the same however often a job was stopped: never depends on the machine.
 _BATCH_SIZE = 32
 _GROUPING_STEPS = 3
+# Photos whose faces may wait to be embedded: enough that workers go on during one batch.
+_PHOTOS_AHEAD = 2 * _BATCH_SIZE
+_OVERLAPPED = "find and embed"
+
+
+class _Shard(NamedTuple):
+    """One shard, ready to be written."""
+
+    number: int
+    photos: list[str]
+    results: list[PhotoResult]
+    embeddings: NDArray[np.float32]
 
 
 class EmbedderLike(Protocol):
@@ -151,13 +166,17 @@ def run(
             if crops
             else partial(FaceExtractor, template, detector, upsample)
         )
-        make()  # a wrong detector or template is better known now than in a worker
+        # A wrong detector or template is better known now than in a worker.  What is compiled at
+        # first use is compiled here, once.
+        if prepare := getattr(make(), "prepare", None):
+            prepare()
         job = Job(
             {
                 "model": embedder.spec.name,
                 "model_sha256": embedder.model.sha256,
                 "runtime": embedder.runtime_,
                 "detector": None if crops else detector,
+                **({} if crops else _describe_detector(detector)),
                 "upsample": upsample,
                 "template": template,
                 "method": method if group else None,
@@ -253,31 +272,56 @@ def _make_shards(
         return len(shards)
     n_missing = sum(len(shards[index]) for index in missing)
     n_photos = len(listing.photos)
+    lanes = {**dict.fromkeys(WORKER_PARTS, n_workers), "embed": 1, "write": 1}
     with (
         progress.step("faces", n_photos, "photos", done=n_photos - n_missing) as step,
+        clock.overlapping(_OVERLAPPED, lanes),
         ExtractionPool(make, n_workers) as pool,
+        # One stream over all shards: workers need not wait while a shard is embedded or written.
+        closing(
+            run_ahead(
+                pool.extract(listing.root, (name for i in missing for name in shards[i])),
+                _PHOTOS_AHEAD,
+                "fastface-extract",
+            )
+        ) as found,
+        closing(
+            run_ahead(
+                _embed_shards(
+                    {index: shards[index] for index in missing},
+                    _counted(found, step, clock),
+                    embedder,
+                    clock,
+                ),
+                1,
+                "fastface-embed",
+            )
+        ) as finished,
     ):
-        # One stream over all shards: workers need not wait while a shard is written.
-        source = pool.extract(listing.root, (name for i in missing for name in shards[i]))
-        for index in missing:
-            names = shards[index]
-            counted = _counted(islice(source, len(names)), step, clock)
-            results, embeddings = _embed_all(counted, embedder, clock)
-            with clock.stage("write shards"):
-                store.write(index, index * PHOTOS_PER_SHARD, names, results, embeddings)
+        for number, names, results, embeddings in finished:
+            with clock.busy("write"):
+                store.write(number, number * PHOTOS_PER_SHARD, names, results, embeddings)
     return len(shards)
 
 
 def _counted(source: Iterator[PhotoResult], step: Step, clock: Clock) -> Iterator[PhotoResult]:
-    """Pass results on, counting them and the time that was waited for them."""
-    while True:
-        with clock.stage("find faces"):
-            result = next(source, None)
-        if result is None:
-            return
-        clock.add_cpu("find faces", result.cpu_seconds)
+    """Pass results on, counting them and the time that went into them."""
+    for result in source:
+        clock.add_work(_OVERLAPPED, result.busy, result.cpu_seconds)
         step.advance()
         yield result
+
+
+def _embed_shards(
+    shards: dict[int, list[str]],
+    source: Iterator[PhotoResult],
+    embedder: EmbedderLike,
+    clock: Clock,
+) -> Iterator[_Shard]:
+    """Embed one shard after the other."""
+    for index, names in shards.items():
+        results, embeddings = _embed_all(islice(source, len(names)), embedder, clock)
+        yield _Shard(index, names, results, embeddings)
 
 
 def _embed_all(
@@ -289,7 +333,7 @@ def _embed_all(
     parts = [np.empty((0, embedder.spec.embedding_size), np.float32)]
 
     def embed_up_to(n: int) -> None:
-        with clock.stage("embed"):
+        with clock.busy("embed"):
             parts.append(embedder.embed(np.stack(crops[:n])))
         del crops[:n]
 
@@ -301,6 +345,14 @@ def _embed_all(
     if crops:
         embed_up_to(len(crops))
     return results, np.concatenate(parts)
+
+
+def _describe_detector(detector: str) -> dict[str, str]:
+    """Return the hash of a detector that is a file: another file may find other faces."""
+    path = Path(detector).expanduser()
+    if not path.is_file():
+        return {}
+    return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _no_photos(photos: str | os.PathLike[str], listing: PhotoListing) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .text import count, duration
 
@@ -48,3 +49,13 @@ def timing_bars(timings: Mapping[str, float]) -> list[Bar]:
     return bars(
         (stage.replace("_", " "), seconds, duration(seconds)) for stage, seconds in timings.items()
     )
+
+
+def stage_bars(stages: Mapping[str, Any]) -> list[Bar]:
+    """Chart how busy stages were that ran side by side, each out of its own time; 0 to 100 %."""
+    return [
+        Bar(stage, f"{share:.0%}", round(100 * min(max(share, 0.0), 1.0), 2))
+        for stage, values in stages.items()
+        if isinstance(values, Mapping)
+        and isinstance(share := values.get("utilization"), (int, float))
+    ]

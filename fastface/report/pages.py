@@ -13,7 +13,7 @@ import numpy as np
 from fastface.errors import MissingDependencyError
 
 from . import text
-from .figures import bars, size_histogram, timing_bars
+from .figures import bars, size_histogram, stage_bars, timing_bars
 from .photos import Frame, PhotoLinks
 from .run_data import Person, RunData, Skipped
 from .views import (
@@ -177,6 +177,7 @@ class Pages:
         return {
             "histogram": size_histogram(len(person.faces) for person in self.data.people),
             "timings": timing_bars(timings),
+            "stages": stage_bars(_mapping(info, "stages")),
             "whole": _whole_job(info),
             "model": _rows(_mapping(info, "model")),
             "parameters": _rows(_mapping(info, "parameters")),

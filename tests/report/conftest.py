@@ -135,6 +135,10 @@ def make_run(tmp_path: Path) -> MakeRun:
             "photo_root": str(photos),
             "counts": {"photos": len(order)},
             "timings": {"detect": 75.0, "group": 0.5},
+            "stages": {
+                "detect": {"busy_seconds": 130.0, "lanes": 2, "utilization": 0.867},
+                "embed": {"busy_seconds": 30.0, "lanes": 1, "utilization": 0.4},
+            },
             "wall_seconds": 80.2,
             "share_of_cores_busy": 0.874,
         }

@@ -109,6 +109,9 @@ def test_front_page_has_the_numbers(small_run):
         "1 min 15 s",
         "the whole job 1 min 20 s",
         "cores busy 87%",
+        "Busy side by side",
+        "detect 87%",
+        "embed 40%",
     ):
         assert expected in words, expected
     # Largest first.
