@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastface import models
 from fastface.errors import InvalidInputError, ModelError
-from fastface.runtimes import open_runtime
+from fastface.runtimes import calibrate, choose_threads, open_runtime
 from fastface.validation import check_integer
 
 __all__ = ["Embedder"]
@@ -33,8 +33,13 @@ class Embedder:
         used or refused, never replaced.
     device : {"auto", "cpu"}
         Where.
-    precision : {"fp32"}
-        Arithmetic of the network.
+    precision : {"fp32", "int8", "fp16", "bf16"}
+        Arithmetic of the network.  ``"int8"`` is about twice as fast on a processor with VNNI.
+        ``"fp16"`` and ``"bf16"`` compute in single precision on a CPU and round as a GPU would:
+        slower, to see what they would cost.
+    calibration : ndarray of uint8, shape (n, height, width, 3), optional
+        For ``"int8"`` and a model of yours: about 200 aligned crops of many people, to measure
+        its values on.  The default model brings its ranges.
     batch_size : int
         Crops given to the network at once.  Memory grows with it: about 1.5 MB a crop for
         ``"dlib-resnet"``.
@@ -87,25 +92,32 @@ class Embedder:
         runtime: str = "auto",
         device: str = "auto",
         precision: str = "fp32",
+        calibration: NDArray[np.uint8] | None = None,
         batch_size: int = 32,
         n_threads: int | None = None,
     ) -> None:
         self.batch_size = check_integer(batch_size, name="batch_size", low=1, high=_MAX_BATCH)
-        self.model = models.load(model, spec)
+        if calibration is not None and precision != "int8":
+            raise InvalidInputError(f"calibration is for precision='int8', not {precision!r}")
+        loaded = models.load(model, spec)
+        ranges = None
+        if calibration is not None:
+            ranges = calibrate(loaded, calibration, n_threads=choose_threads(n_threads))
+        self.model = models.change_precision(loaded, precision, ranges=ranges, emulate=True)
         self.spec = self.model.spec
         self._runtime = open_runtime(
-            self.model, runtime=runtime, device=device, precision=precision, n_threads=n_threads
+            self.model, runtime=runtime, device=device, n_threads=n_threads
         )
         self.runtime_ = self._runtime.name
         self.runtime_version_ = self._runtime.version
         self.n_threads_ = self._runtime.n_threads
         self._again = partial(
             Embedder,
-            model if model == self.spec.name else self.model.onnx_path,
+            model if model == self.spec.name and not ranges else self.model.onnx_path,
             spec=None if model == self.spec.name else self.spec,
             runtime=self.runtime_,
             device=device,
-            precision=precision,
+            precision=precision if model == self.spec.name and not ranges else "fp32",
             batch_size=batch_size,
             n_threads=n_threads,
         )

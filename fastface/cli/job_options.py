@@ -31,6 +31,9 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
     )
     parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32, or int8: twice as fast (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of model and kernels")
     parser.add_argument(
@@ -58,6 +61,7 @@ def call_job(
         detector=options.detector,
         upsample=options.upsample,
         runtime=options.runtime,
+        precision=options.precision,
         method=method,
         group=group,
         report=report,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import fastface
-from fastface.cli import cluster, doctor, embed, report, run
+from fastface.cli import cluster, doctor, embed, export, models, report, run
 from fastface.cli.output import printable
 from fastface.errors import FastfaceError, NoFacesError
 
@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   fastface run photos/ --out people        who is who, with a page to look at
   fastface cluster embeddings.npy -o labels.npy
+  fastface export dlib-resnet --precision int8 -o int8.onnx
   fastface doctor                          what is installed, and what to do about the rest
 
 exit codes: 0 done, 1 error, 2 wrong arguments, 3 no photos or no faces, 130 stopped by Ctrl-C
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", "-q", action="store_true", help="no progress")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    for module in (run, embed, cluster, report, doctor):
+    for module in (run, embed, cluster, report, export, models, doctor):
         module.add_parser(commands, common)
     return parser
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from fastface.models.detector import DetectorModel, load_dlib_cnn
 from fastface.models.dlib.hog import HogDetector, read_hog_detector
+from fastface.models.export import export
 from fastface.models.load import Model, load
 from fastface.models.onnx_reader import check_onnx
+from fastface.models.precision import PRECISIONS, change_precision
 from fastface.models.registry import get_spec, list_specs
 from fastface.models.spec import ModelSpec, PackagedWeights
 
 __all__ = [
+    "PRECISIONS",
     "DetectorModel",
     "HogDetector",
     "Model",
     "ModelSpec",
     "PackagedWeights",
+    "change_precision",
     "check_onnx",
+    "export",
     "get_spec",
     "list_specs",
     "load",

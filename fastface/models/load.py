@@ -23,6 +23,7 @@ __all__ = ["Model", "load"]
 # Raise it whenever the same source would become another file: old conversions are then ignored.
 CONVERTER_VERSION = 1
 _SPEC_KEY = "fastface.spec"
+_PRECISION_KEY = "fastface.precision"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ class Model:
         Of that file.
     source_sha256 : str
         Of the weights it was made from: for a file of yours, of that file with all its data.
+    precision : {"fp32", "fp16", "bf16", "int8"}
+        Arithmetic of the network; see `fastface.models.change_precision`.
     """
 
     spec: ModelSpec
     onnx_path: Path
     sha256: str
     source_sha256: str
+    precision: str = "fp32"
 
 
 def load(name_or_path: str | os.PathLike[str], spec: ModelSpec | str | None = None) -> Model:
@@ -119,7 +123,8 @@ def _cache_key(spec: ModelSpec, source_sha256: str) -> str:
 
 def _load_file(path: Path, spec: ModelSpec | None) -> Model:
     model, has_external_data = read_onnx(path)
-    carried = {entry.key: entry.value for entry in model.metadata_props}.get(_SPEC_KEY)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    carried = metadata.get(_SPEC_KEY)
     spec = _agree_on_spec(path, spec, carried)
     interface = find_interface(path, model, spec)
     if carried is not None and not interface.takes_crops:
@@ -127,7 +132,8 @@ def _load_file(path: Path, spec: ModelSpec | None) -> Model:
     source = path.read_bytes() if not has_external_data else _serialize(model)
     source_sha256 = hashlib.sha256(source).hexdigest()
     if interface.takes_crops and not has_external_data and len(model.graph.output) == 1:
-        return Model(spec, path, source_sha256, source_sha256)
+        precision = metadata.get(_PRECISION_KEY, "fp32")
+        return Model(spec, path, source_sha256, source_sha256, precision)
 
     def convert() -> bytes:
         take_crops(model, interface, spec)

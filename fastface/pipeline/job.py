@@ -82,6 +82,7 @@ def run(
     upsample: int = 0,
     crops: bool = False,
     runtime: str = "auto",
+    precision: str = "fp32",
     method: str = "auto",
     group: bool = True,
     report: bool = True,
@@ -113,6 +114,8 @@ def run(
         The photos are crops already, aligned by the model's template, one face each.
     runtime : {"auto", "onnxruntime", "openvino"}
         What executes the model.
+    precision : {"fp32", "int8", "fp16", "bf16"}
+        Arithmetic of the model; see `fastface.Embedder`.
     method : str
         See `fastface.IdentityClustering`.
     group : bool
@@ -156,7 +159,10 @@ def run(
     with clock.stage("prepare"):
         if report and group:
             _report_writer()
-        embedder = make_embedder() if make_embedder else _embedder(model, spec, runtime, n_threads)
+        make_embedder = make_embedder or partial(
+            _embedder, model, spec, runtime, precision, n_threads
+        )
+        embedder = make_embedder()
         listing = find_photos(photos, exclude=[out])
         if not listing.photos:
             raise NoFacesError(_no_photos(photos, listing))
@@ -175,6 +181,7 @@ def run(
                 "model": embedder.spec.name,
                 "model_sha256": embedder.model.sha256,
                 "runtime": embedder.runtime_,
+                "precision": precision,
                 "detector": None if crops else detector,
                 **({} if crops else _describe_detector(detector)),
                 "upsample": upsample,
@@ -236,11 +243,19 @@ def _embedder(
     model: str | os.PathLike[str],
     spec: ModelSpec | str | None,
     runtime: str,
+    precision: str,
     n_threads: int | None,
 ) -> EmbedderLike:
     from fastface.embedder import Embedder
 
-    return Embedder(model, spec=spec, runtime=runtime, n_threads=n_threads, batch_size=_BATCH_SIZE)
+    return Embedder(
+        model,
+        spec=spec,
+        runtime=runtime,
+        precision=precision,
+        n_threads=n_threads,
+        batch_size=_BATCH_SIZE,
+    )
 
 
 def _report_writer() -> Callable[..., Path]:

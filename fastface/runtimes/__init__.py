@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastface.runtimes.calibrate import calibrate
 from fastface.runtimes.onnxruntime import Session
 from fastface.runtimes.protocol import Runtime
-from fastface.runtimes.registry import list_runtimes, open_runtime
+from fastface.runtimes.registry import choose_threads, list_runtimes, open_runtime
 
-__all__ = ["Runtime", "Session", "list_runtimes", "open_runtime"]
+__all__ = ["Runtime", "Session", "calibrate", "choose_threads", "list_runtimes", "open_runtime"]

@@ -12,7 +12,7 @@ from fastface.runtimes.openvino import OpenVinoRuntime
 from fastface.runtimes.protocol import Runtime
 from fastface.validation import check_integer
 
-__all__ = ["list_runtimes", "open_runtime"]
+__all__ = ["choose_threads", "list_runtimes", "open_runtime"]
 
 _RUNTIMES: dict[str, Callable[..., Runtime]] = {
     OnnxRuntime.name: OnnxRuntime,
@@ -33,7 +33,6 @@ def open_runtime(
     *,
     runtime: str = "auto",
     device: str = "auto",
-    precision: str = "fp32",
     n_threads: int | None = None,
 ) -> Runtime:
     """Open a model for execution.
@@ -47,8 +46,6 @@ def open_runtime(
         is never chosen because it happens to be installed.
     device : {"auto", "cpu"}
         ``"auto"`` is the CPU.
-    precision : {"fp32"}
-        Arithmetic of the network.
     n_threads : int, optional
         Threads to compute with; as many as this process has cores if None.
 
@@ -74,12 +71,20 @@ def open_runtime(
         raise BackendUnavailableError(
             f"device {device!r}: embedding runs on the CPU only; use device='cpu'"
         )
-    if precision != "fp32":
-        raise InvalidInputError(f"precision {precision!r} is not offered; use precision='fp32'")
+    if runtime == OpenVinoRuntime.name and model.precision in ("fp16", "bf16"):
+        raise InvalidInputError(
+            f"OpenVINO would undo the rounding of an emulated {model.precision} model: use "
+            "runtime='onnxruntime', or precision='fp32' or 'int8'"
+        )
+    n_threads = choose_threads(n_threads)
+    return _RUNTIMES[_AUTO if runtime == "auto" else runtime](model.onnx_path, n_threads=n_threads)
+
+
+def choose_threads(n_threads: int | None) -> int:
+    """Return a number of threads, checked: as many as this process has cores if None."""
     if n_threads is None:
         n_threads = _usable_cores()
-    n_threads = check_integer(n_threads, name="n_threads", low=1, high=_MAX_THREADS)
-    return _RUNTIMES[_AUTO if runtime == "auto" else runtime](model.onnx_path, n_threads=n_threads)
+    return check_integer(n_threads, name="n_threads", low=1, high=_MAX_THREADS)
 
 
 def _usable_cores() -> int:

@@ -104,8 +104,6 @@ def test_requests_that_cannot_be_served(model: Model) -> None:
         open_runtime(model, runtime="tensorrt")
     with pytest.raises(BackendUnavailableError, match=r"device 'cuda'.*use device='cpu'"):
         open_runtime(model, device="cuda")
-    with pytest.raises(InvalidInputError, match="precision 'int8' is not offered"):
-        open_runtime(model, precision="int8")
     for wrong in (0, -1, 10**6, 1.5, True):
         with pytest.raises(InvalidInputError, match="n_threads"):
             open_runtime(model, n_threads=wrong)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""``fastface models``: what there is, and what another precision costs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastface.cli.output import print_json, printable
+from fastface.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from fastface.pipeline.drift import Drift
+
+_CALIBRATION_CROPS = 200
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("models", help="list models; check what a precision costs")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", parents=[common], help="models and presets by name")
+    listing.set_defaults(call=call_list)
+    check = actions.add_parser(
+        "check",
+        parents=[common],
+        help="compare a precision or runtime with the reference on labelled crops",
+        description="Embed labelled crops twice, by the reference (fp32, ONNX Runtime) and as"
+        " asked, and say how vectors, verification and grouping differ.",
+    )
+    check.add_argument("model", metavar="MODEL", nargs="?", default="dlib-resnet")
+    check.add_argument(
+        "--faces",
+        required=True,
+        metavar="FOLDER",
+        help="aligned crops: a subfolder a person, or manifest.csv with path and identity",
+    )
+    check.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
+    check.add_argument("--precision", default="int8", help="fp32, int8, fp16 or bf16 (%(default)s)")
+    check.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
+    check.add_argument("--calibrate", metavar="FOLDER", help="for int8 and a file: other crops")
+    check.add_argument("--limit", type=int, metavar="N", help="only so many crops")
+    check.add_argument("--threads", type=int, metavar="N")
+    check.set_defaults(call=call_check)
+
+
+def call_list(options: argparse.Namespace) -> int:
+    """Print every model and preset."""
+    from fastface.models import list_specs
+
+    rows = [
+        {
+            "name": spec.name,
+            "kind": "model" if spec.weights else "preset for a file of yours",
+            "input": f"{spec.input_size[1]}×{spec.input_size[0]}",
+            "embedding_size": spec.embedding_size,
+            "metric": spec.metric,
+            "licence": spec.licence,
+        }
+        for spec in list_specs()
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print("  ".join(f"{value!s:<12}" for value in row.values()).rstrip())
+    return 0
+
+
+def call_check(options: argparse.Namespace) -> int:
+    """Measure and print the drift."""
+    try:
+        from fastface import Embedder
+        from fastface.pipeline.drift import measure_drift
+        from fastface.pipeline.labelled import read_labelled_crops
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces", purpose="Checking a model"
+        ) from error
+    reference = Embedder(options.model, spec=options.spec, n_threads=options.threads)
+    size = reference.spec.input_size
+    calibration = None
+    if options.calibrate:
+        calibration = read_labelled_crops(
+            Path(options.calibrate), size, limit=_CALIBRATION_CROPS
+        ).crops
+    changed = Embedder(
+        options.model,
+        spec=options.spec,
+        n_threads=options.threads,
+        precision=options.precision,
+        runtime=options.runtime,
+        calibration=calibration,
+    )
+    crops, people = read_labelled_crops(Path(options.faces), size, limit=options.limit)
+    drift = measure_drift(reference.embed(crops), changed.embed(crops), people, reference.spec)
+    what = f"{reference.spec.name}, {options.precision} on {changed.runtime_}"
+    if options.json:
+        print_json({"model": reference.spec.name, "precision": options.precision,
+                    "runtime": changed.runtime_, **_plain(drift)})  # fmt: skip
+    else:
+        print(f"{printable(what)}, beside fp32 on {reference.runtime_}:")
+        print(_describe(drift))
+    return 0
+
+
+def _plain(drift: Drift) -> dict[str, Any]:
+    fields = {name: getattr(drift, name) for name in type(drift).__dataclass_fields__}
+    for name in ("accept_rates", "reference_accept_rates"):
+        fields[name] = {f"{rate:g}": value for rate, value in fields[name].items()}
+    return fields
+
+
+def _describe(drift: Drift) -> str:
+    lines = [
+        f"  {drift.n_faces} faces of {drift.n_people} people",
+        f"  cosine to the reference   mean {drift.mean:.6f}, 1st percentile"
+        f" {drift.percentile_1:.6f}, worst {drift.worst:.6f}",
+    ]
+    for rate, value in drift.accept_rates.items():
+        before = drift.reference_accept_rates[rate]
+        lines.append(
+            f"  accepted at FAR {rate:<8g}  {value:.4f}, reference {before:.4f}"
+            f" ({value - before:+.4f})"
+        )
+    change = drift.f - drift.reference_f
+    lines.append(
+        f"  grouping, BCubed F        {drift.f:.4f}, reference {drift.reference_f:.4f}"
+        f" ({change:+.4f})"
+    )
+    return "\n".join(lines)
