@@ -10,6 +10,7 @@ from fastface.models.onnx_reader import check_onnx
 from fastface.models.precision import PRECISIONS, change_precision
 from fastface.models.registry import get_spec, list_specs
 from fastface.models.spec import ModelSpec, PackagedWeights
+from fastface.models.torch_network import export_torch, torch_module
 
 __all__ = [
     "PRECISIONS",
@@ -21,9 +22,11 @@ __all__ = [
     "change_precision",
     "check_onnx",
     "export",
+    "export_torch",
     "get_spec",
     "list_specs",
     "load",
     "load_dlib_cnn",
     "read_hog_detector",
+    "torch_module",
 ]

@@ -21,7 +21,7 @@ from fastface.models.spec import ModelSpec, PackagedWeights
 __all__ = ["Model", "load"]
 
 # Raise it whenever the same source would become another file: old conversions are then ignored.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 _SPEC_KEY = "fastface.spec"
 _PRECISION_KEY = "fastface.precision"
 

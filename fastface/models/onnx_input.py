@@ -214,11 +214,11 @@ def _preprocessing(interface: Interface, spec: ModelSpec) -> list[Any]:
 
     planes = interface.layout == "NCHW"
     shape = (1, _CHANNELS, 1, 1) if planes else (1, 1, 1, _CHANNELS)
+    add("Cast", to=onnx.TensorProto.FLOAT)  # first: it is all that TensorRT can do to bytes
     if spec.color_order == "bgr":
         add("Gather", constant("bgr", np.array([2, 1, 0], dtype=np.int64)), axis=3)
     if planes:
         add("Transpose", perm=[0, 3, 1, 2])
-    add("Cast", to=onnx.TensorProto.FLOAT)
     add("Sub", constant("mean", np.array(spec.mean, dtype=np.float32).reshape(shape)))
     std = constant("std", np.array(spec.std, dtype=np.float32).reshape(shape))
     add("Div", std, output=interface.input_name)

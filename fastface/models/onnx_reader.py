@@ -73,7 +73,18 @@ def read_onnx(path: Path) -> tuple[ModelProto, bool]:
 
 
 def check_onnx(path: Path) -> None:
-    """Raise `ModelError` unless a runtime can be trusted with a file; see `read_onnx`."""
+    """Check that a runtime can be trusted with a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, is not ONNX, or is built to do harm; the message says in what.
+    """
     if not path.is_file():
         raise ModelError(f"{path} is no file")
     read_onnx(path)

@@ -196,7 +196,13 @@ class _Writer:
         steps = np.rint(weights / scales.astype(np.float64).reshape(shape)).clip(-127, 127)
         node.input[1] = self._dequantized(node.input[1], steps.astype(np.int8), scales, axis)
         source = self._scales.get(node.input[0])
-        if node.op_type != "MatMul" and len(node.input) > 2 and source is not None:
+        # TensorRT adds biases in single precision and takes no 32-bit integers for them.
+        if (
+            node.op_type != "MatMul"
+            and len(node.input) > 2
+            and source is not None
+            and not self._symmetric
+        ):
             bias = self._onnx.numpy_helper.to_array(self._stored[node.input[2]])
             product = (scales.astype(np.float64) * source).astype(np.float32)
             counts = np.rint(bias / product.astype(np.float64))

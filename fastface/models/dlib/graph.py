@@ -327,8 +327,9 @@ def embedding_graph(network: Network, *, name: str, metadata: Mapping[str, str])
         )
     rows, columns = network.input.size
     builder = GraphBuilder(name)
-    planes = builder.node("Transpose", "crops", perm=[0, 3, 1, 2])
-    pixels = builder.node("Cast", planes, to=1)  # 1 is float32
+    # First the cast, to float32: it is all that TensorRT can do to bytes.
+    values = builder.node("Cast", "crops", to=1)
+    pixels = builder.node("Transpose", values, perm=[0, 3, 1, 2])
     graph = LayerGraph(builder, Value(pixels, 3, rows, columns), pixels=network.input)
     graph.append(network.layers)
     if graph.value.shape[1:] != (1, 1):
