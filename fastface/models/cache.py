@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fastface.errors import StorageError
 
-__all__ = ["CachedFile", "cache_directory", "cached"]
+__all__ = ["CachedFile", "cache_directory", "cached", "write_file"]
 
 _HASH = "[0-9a-f]{64}"
 
@@ -124,7 +124,27 @@ def _publish(folder: Path, key: str, suffix: str, data: bytes) -> CachedFile:
     sha256 = hashlib.sha256(data).hexdigest()
     path = folder / f"{key}-{sha256}{suffix}"
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=folder, prefix=".partial-")
+    _replace(path, data)
+    return CachedFile(path, sha256)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of the user's, whole or not at all; an existing one is replaced.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
+    try:
+        _replace(path, data)
+        path.chmod(0o644)  # a temporary file is its owner's alone
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -135,4 +155,3 @@ def _publish(folder: Path, key: str, suffix: str, data: bytes) -> CachedFile:
         with contextlib.suppress(OSError):
             os.unlink(partial)
         raise
-    return CachedFile(path, sha256)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from fastface.errors import StorageError
+from fastface.models.cache import write_file
 from fastface.models.load import Model, load
 from fastface.models.onnx_graph import import_onnx
 from fastface.models.precision import change_precision
@@ -68,7 +66,7 @@ def export(
         described = replace(described, typical_norm=1.0)
         data = _normalized(data, described)
     target = Path(path)
-    _write(target, data)
+    write_file(target, data)
     digest = hashlib.sha256(data).hexdigest()
     return replace(made, spec=described, onnx_path=target, sha256=digest)
 
@@ -91,19 +89,3 @@ def _normalized(data: bytes, spec: ModelSpec) -> bytes:
             entry.value = spec.to_json()
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def _write(target: Path, data: bytes) -> None:
-    partial: Any = None
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, target)
-    except OSError as error:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error

@@ -1,0 +1,94 @@
+"""Engines on disk: what they were built from and for, and a checksum, before their bytes.
+
+An engine is machine code for one GPU architecture and one version of its runtime.  It is handed to
+that runtime only if all of it is what the header says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fastface.errors import CorruptFileError, ModelError, StorageError
+
+__all__ = ["EngineInfo", "pack_engine", "read_engine"]
+
+_MAGIC = b"fastface engine 1\n"
+_MAX_HEADER = 1 << 16
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine was built from and for.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model's spec.
+    model_sha256 : str
+        Of the ONNX file.
+    precision : {"fp32", "fp16", "bf16", "int8"}
+    runtime : {"tensorrt", "tensorrt-rtx"}
+    runtime_version : str
+    arch : str
+        Such as ``"sm_89"``.
+    max_batch : int
+        Crops at once: the engine takes 1 to so many.
+    spec : str
+        The model's spec as JSON.
+    """
+
+    model: str
+    model_sha256: str
+    precision: str
+    runtime: str
+    runtime_version: str
+    arch: str
+    max_batch: int
+    spec: str
+
+
+def pack_engine(info: EngineInfo, engine: bytes) -> bytes:
+    """Return the file of an engine."""
+    header = {
+        **asdict(info),
+        "engine_bytes": len(engine),
+        "engine_sha256": hashlib.sha256(engine).hexdigest(),
+    }
+    return _MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n" + engine
+
+
+def read_engine(path: Path) -> tuple[EngineInfo, bytes]:
+    """Read an engine and check that every byte is what was written.
+
+    Raises
+    ------
+    ModelError
+        If the file is no engine that fastface wrote.
+    CorruptFileError
+        If it is one, and truncated or damaged.
+    StorageError
+        If it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not data.startswith(_MAGIC):
+        raise ModelError(
+            f"{path} is no engine that fastface wrote: build it with `fastface engines build`"
+        )
+    end = data.find(b"\n", len(_MAGIC), len(_MAGIC) + _MAX_HEADER)
+    damaged = f"{path} is truncated or damaged: build it again"
+    try:
+        header = json.loads(data[len(_MAGIC) : end])
+        size, digest = header.pop("engine_bytes"), header.pop("engine_sha256")
+        info = EngineInfo(**header)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CorruptFileError(damaged) from error
+    engine = data[end + 1 :]
+    if end < 0 or len(engine) != size or hashlib.sha256(engine).hexdigest() != digest:
+        raise CorruptFileError(damaged)
+    return info, engine
