@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,19 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     check.add_argument("--limit", type=int, metavar="N", help="only so many crops")
     check.add_argument("--threads", type=int, metavar="N")
     check.set_defaults(call=call_check)
+    test = actions.add_parser(
+        "test",
+        parents=[common],
+        help="is the preset of a model of yours right? three photos say",
+        description="Compare two photos of one person and one of somebody else. Exit code 1 if"
+        " the distances are not as they should be.",
+    )
+    test.add_argument("model", metavar="MODEL", help="registered model or ONNX file")
+    test.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
+    test.add_argument("--same", nargs=2, required=True, metavar="PHOTO", help="of one person")
+    test.add_argument("--other", required=True, metavar="PHOTO", help="of somebody else")
+    test.add_argument("--detector", default="dlib-hog", metavar="NAME|FILE")
+    test.set_defaults(call=call_test)
 
 
 def call_list(options: argparse.Namespace) -> int:
@@ -102,6 +116,34 @@ def call_check(options: argparse.Namespace) -> int:
         print(f"{printable(what)}, beside fp32 on {reference.runtime_}:")
         print(_describe(drift))
     return 0
+
+
+def call_test(options: argparse.Namespace) -> int:
+    """Try a model on three photos; 1 if something looks wrong."""
+    try:
+        from fastface.pipeline.self_test import self_test
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces", purpose="Testing a model"
+        ) from error
+    first, second = options.same
+    found = self_test(
+        options.model,
+        (first, second),
+        options.other,
+        spec=options.spec,
+        detector=options.detector,
+    )
+    if options.json:
+        print_json(dataclasses.asdict(found))
+    else:
+        print(
+            f"{printable(found.spec)}: one person {found.same:.3f}, two people {found.other:.3f},"
+            f" threshold {found.threshold:g}"
+        )
+        for warning in found.warnings:
+            print(f"warning: {printable(warning)}")
+    return 1 if found.warnings else 0
 
 
 def _plain(drift: Drift) -> dict[str, Any]:
