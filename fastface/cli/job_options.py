@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from fastface.cli.licence import show_licence_once
 from fastface.cli.output import choose_progress
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def call_job(
         raise MissingDependencyError.for_package(
             error.name or "a package", extra="faces,report", purpose="Working on photos"
         ) from error
-    return run(
+    result = run(
         options.photos,
         options.out,
         model=options.model,
@@ -70,3 +71,5 @@ def call_job(
         n_threads=options.threads,
         progress=choose_progress(options),
     )
+    show_licence_once(options)
+    return result

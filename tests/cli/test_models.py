@@ -53,3 +53,15 @@ def test_check(shared_faces: Path, capsys, precision: str) -> None:
     if precision == "int8":
         assert main([*command, "--limit", "60"]) == 0
         assert "cosine to the reference" in capsys.readouterr().out
+
+
+def test_licence_is_said_at_first_use(tmp_path: Path, shared_faces: Path, capsys, monkeypatch):
+    monkeypatch.setenv("FASTFACE_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    photo = next(iter(sorted((shared_faces / "wild" / "photos").glob("lfw_*"))))
+    (tmp_path / "photos" / photo.name).symlink_to(photo)
+    command = ["embed", str(tmp_path / "photos"), "--workers", "1", "-o"]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert "model dlib-resnet: its licence is CC0-1.0, https://" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "b")]) == 0
+    assert "licence" not in capsys.readouterr().err
