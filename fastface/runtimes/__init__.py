@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastface.runtimes.calibrate import calibrate
+from fastface.runtimes.calibration import calibrate
 from fastface.runtimes.onnxruntime import Session
 from fastface.runtimes.protocol import Runtime
 from fastface.runtimes.registry import choose_threads, list_runtimes, open_runtime

@@ -110,6 +110,11 @@ def list_engines(paths: list[Path] | None = None) -> list[CachedEngine]:
     ----------
     paths : list of Path, optional
         These files; by default all in the cache.
+
+    Returns
+    -------
+    list of CachedEngine
+        In the order given, or of their names.
     """
     if paths is None:
         folder = cache_directory()
@@ -119,12 +124,17 @@ def list_engines(paths: list[Path] | None = None) -> list[CachedEngine]:
 
 
 def clean_engines(*, everything: bool = False) -> list[Path]:
-    """Remove engines that will not be used any more from the cache; return their files.
+    """Remove engines from the cache that will not be used any more.
 
     Parameters
     ----------
     everything : bool
         Remove good ones too.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
     """
     removed = []
     for engine in list_engines():
