@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_job_options", "call_job"]
 
+# fastface.faces.DEFAULT_MAX_SIDE, which is not imported to print a help text.
+_MAX_SIDE = 1600
+
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add what `run` and `embed` have in common."""
@@ -30,6 +33,13 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
+    )
+    parser.add_argument(
+        "--max-side",
+        type=int,
+        default=_MAX_SIDE,
+        metavar="PIXELS",
+        help="search larger photos in a shrunk copy (%(default)s)",
     )
     parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
     parser.add_argument(
@@ -61,6 +71,7 @@ def call_job(
         spec=options.spec,
         detector=options.detector,
         upsample=options.upsample,
+        max_side=options.max_side,
         runtime=options.runtime,
         precision=options.precision,
         method=method,

@@ -11,11 +11,13 @@ from fastface.faces.images import DEFAULT_MAX_PIXELS, load_image
 from fastface.faces.onnx_detector import OnnxDetector
 from fastface.faces.photos import PhotoListing, SkippedFile, find_photos
 from fastface.faces.quality import grade_face, measure_sharpness
+from fastface.faces.search import DEFAULT_MAX_SIDE
 from fastface.faces.templates import AlignmentTemplate, get_template, list_templates
 from fastface.faces.types import Detection, Detector, Face, Quality
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
+    "DEFAULT_MAX_SIDE",
     "AlignmentTemplate",
     "Detection",
     "Detector",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fastface.backends import get_num_threads
 from fastface.errors import InvalidInputError, MissingDependencyError, NoFacesError
-from fastface.faces import FaceExtractor, PhotoListing, find_photos
+from fastface.faces import DEFAULT_MAX_SIDE, FaceExtractor, PhotoListing, find_photos
 from fastface.identities.estimator import METHODS
 from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
@@ -80,6 +80,7 @@ def run(
     spec: ModelSpec | str | None = None,
     detector: str = "dlib-hog",
     upsample: int = 0,
+    max_side: int = DEFAULT_MAX_SIDE,
     crops: bool = False,
     runtime: str = "auto",
     precision: str = "fp32",
@@ -110,6 +111,8 @@ def run(
         Which detector finds faces.
     upsample : int
         How often photos are doubled before the search.
+    max_side : int
+        Longest side, in pixels, of the copy of a photo that is searched.
     crops : bool
         The photos are crops already, aligned by the model's template, one face each.
     runtime : {"auto", "onnxruntime", "openvino"}
@@ -170,7 +173,7 @@ def run(
         make = make_extractor or (
             partial(CropReader, template)
             if crops
-            else partial(FaceExtractor, template, detector, upsample)
+            else partial(FaceExtractor, template, detector, upsample, max_side=max_side)
         )
         # A wrong detector or template is better known now than in a worker.  What is compiled at
         # first use is compiled here, once.
@@ -185,6 +188,7 @@ def run(
                 "detector": None if crops else detector,
                 **({} if crops else _describe_detector(detector)),
                 "upsample": upsample,
+                "max_side": max_side,
                 "template": template,
                 "method": method if group else None,
             },

@@ -197,3 +197,10 @@ def test_progress_in_a_pipe_is_plain_lines() -> None:
     assert "\r" not in stream.getvalue()
     with NullProgress().step("faces", 3, "photos") as silent:
         silent.advance()
+
+
+def test_the_default_of_max_side_is_that_of_the_detectors() -> None:
+    from fastface.cli import job_options
+    from fastface.faces import DEFAULT_MAX_SIDE
+
+    assert job_options._MAX_SIDE == DEFAULT_MAX_SIDE

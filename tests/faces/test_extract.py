@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastface.errors import ImageError, InvalidInputError
+from fastface.errors import ImageError, InvalidInputError, MissingDependencyError
 from fastface.faces import AlignmentTemplate, Detection, FaceExtractor, detect, get_template
 
 
@@ -117,3 +117,17 @@ def test_a_detector_with_other_landmarks(monkeypatch, one_face):
     monkeypatch.setitem(detect._DETECTORS, "fixed", Fixed)
     (face,) = FaceExtractor(template, "fixed").extract_from(one_face)
     assert np.abs(face.crop.astype(int) - one_face[20:132, 30:142]).max() <= 1
+
+
+def test_it_says_how_long_each_part_took(wild_paths):
+    extractor = FaceExtractor()
+    extractor.prepare()  # what is compiled at first use is compiled now
+    extractor.extract(wild_paths[0])
+    assert set(extractor.stage_seconds) == {"decode", "detect", "align"}
+    assert all(0 < seconds < 60 for seconds in extractor.stage_seconds.values())
+
+
+def test_prepare_says_early_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(MissingDependencyError, match=r"fastface\[faces\]"):
+        FaceExtractor().prepare()
