@@ -6,7 +6,7 @@ A person's number is its place by size and changes with every photo, so names st
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from fastface.errors import CorruptFileError
 from fastface.pipeline.schema import NAMES
 from fastface.pipeline.storage import read_table, write_table
+from fastface.report.text import given_name
 
 __all__ = ["NAMES_FILE", "carried_names", "keep_names"]
 
@@ -43,7 +44,7 @@ def keep_names(folder: Path) -> None:
         faces = read_table(folder / "faces.parquet").select(["photo", *_BOX, "person_id"])
     except (CorruptFileError, KeyError):
         return  # what cannot be read cannot be kept, and may be why everything is made anew
-    names = dict(zip(people["person_id"], map(_clean, people["name"]), strict=True))
+    names = dict(zip(people["person_id"], map(given_name, people["name"]), strict=True))
     if not any(names.values()):
         (folder / NAMES_FILE).unlink(missing_ok=True)
         return
@@ -52,7 +53,7 @@ def keep_names(folder: Path) -> None:
     write_table(folder / NAMES_FILE, pa.Table.from_arrays(columns, schema=NAMES))
 
 
-def carried_names(folder: Path, faces: pa.Table, labels: Sequence[int]) -> dict[int, str]:
+def carried_names(folder: Path, faces: pa.Table, labels: Iterable[int]) -> dict[int, str]:
     """Return the people who bear a kept name: that of most of the faces that were there before.
 
     Parameters
@@ -61,7 +62,7 @@ def carried_names(folder: Path, faces: pa.Table, labels: Sequence[int]) -> dict[
         The run folder.
     faces : pyarrow.Table
         All faces.
-    labels : sequence of int
+    labels : iterable of int
         The person of each.
 
     Raises
@@ -86,11 +87,6 @@ def carried_names(folder: Path, faces: pa.Table, labels: Sequence[int]) -> dict[
         for person, count in votes.items()
     }
     return {person: name for person, name in winners.items() if name}
-
-
-def _clean(name: Any) -> str | None:
-    # Programs that edit tables write an absent name as null, as NaN or as an empty text.
-    return name if isinstance(name, str) and name.strip() else None
 
 
 def _rows(table: pa.Table, *columns: str) -> Any:

@@ -13,6 +13,8 @@ import numpy as np
 
 from fastface.errors import CorruptFileError, MissingDependencyError, StorageError
 
+from .text import given_name
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -218,7 +220,7 @@ def _read_people(
     people = [
         Person(
             person_id=int(ids[row]),
-            name=names[row] or None,
+            name=given_name(names[row]),
             faces=order[starts[row_of_id[row]] : starts[row_of_id[row] + 1]],
             n_photos=int(n_photos[row]),
             cover=int(covers[row]),

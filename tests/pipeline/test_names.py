@@ -24,7 +24,9 @@ def give_names(folder: Path, names: dict[int, str]) -> None:
 
 def photos_of(folder: Path) -> dict[str, set[str]]:
     """Return the photos of everybody who has a name."""
-    names = {p["person_id"]: p["name"] for p in pq.read_table(folder / "people.parquet").to_pylist()}
+    names = {
+        p["person_id"]: p["name"] for p in pq.read_table(folder / "people.parquet").to_pylist()
+    }
     photos: dict[str, set[str]] = {}
     for face in pq.read_table(folder / "faces.parquet").to_pylist():
         if name := names[face["person_id"]]:
