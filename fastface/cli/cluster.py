@@ -97,6 +97,8 @@ def _read(path: Path) -> NDArray[Any]:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"{path} holds no matrix of numbers: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
     raise InvalidInputError(f"{path} must end in .npy or .parquet")
 
 

@@ -15,6 +15,7 @@ __all__ = ["add_job_options", "call_job"]
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add what `run` and `embed` have in common."""
+    parser.set_defaults(resumes=True)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photos, or one photo")
     parser.add_argument("--out", "-o", required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(

@@ -170,6 +170,11 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 def _read_faces(path: Path) -> tuple[Faces, NDArray[np.int64]]:
     table = _read_table(path, FACE_COLUMNS)
+    if table.num_rows and table["person_id"].null_count == table.num_rows:
+        raise StorageError(
+            f"{path.parent} holds faces that nobody has grouped, as `fastface embed` leaves them. "
+            f"`fastface run` with another --out groups them and writes the report."
+        )
 
     def integers(name: str) -> NDArray[np.int64]:
         return _numbers(path, table, name, np.int64)

@@ -76,6 +76,35 @@ def test_cluster_bad_files(content, name, message, tmp_path: Path, capsys) -> No
     assert "Traceback" not in error
 
 
+def test_cluster_reads_no_damaged_parquet(tmp_path: Path, capsys) -> None:
+    """Its first bytes and its end are whole: what is between them is not."""
+    pq.write_table(pa.table({"embedding": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / "in.parquet")
+    content = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "in.parquet").write_bytes(content[:-30] + content[-8:])
+    assert main(["cluster", str(tmp_path / "in.parquet"), "-o", str(tmp_path / "out.npy")]) == 1
+    assert "in.parquet cannot be read: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.empty((0, 8)), "X has 0 rows"),
+        (np.ones(8), "got shape (8,)"),
+        (np.ones((2, 3, 4)), "got shape (2, 3, 4)"),
+        (np.array([["a", "b"]]), "dtype <U1"),
+        (np.ones((3, 4), complex), "dtype complex128"),
+        (np.array([[1, np.inf], [0, 1]]), "X[0, 1] is inf"),
+        (np.zeros((3, 4)), "all zero"),
+    ],
+    ids=["no rows", "vector", "three axes", "text", "complex", "infinite", "zero"],
+)
+def test_cluster_names_what_is_wrong_with_a_matrix(rows, message, tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "in.npy", rows)
+    assert main(["cluster", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
+
+
 def test_cluster_refuses_pickles_and_bad_values(tmp_path: Path, capsys) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     rows = np.ones((4, 3))
@@ -109,6 +138,17 @@ def test_interrupt_exits_with_130(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr("fastface.pipeline.run", stop)
     assert main(["run", str(tmp_path), "-o", str(tmp_path / "run")]) == 130
     assert "goes on where it was" in capsys.readouterr().err
+
+
+def test_only_what_goes_on_is_said_to_go_on(embeddings: Path, monkeypatch, capsys) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastface.IdentityClustering.fit", stop)
+    out = embeddings.with_name("out.npy")
+    assert main(["cluster", str(embeddings), "-o", str(out)]) == 130
+    assert capsys.readouterr().err == "\nfastface: stopped\n"
+    assert not out.exists()
 
 
 @pytest.mark.slow

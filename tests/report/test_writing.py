@@ -164,6 +164,12 @@ def test_tables_that_do_not_fit_are_refused(small_run, file, column, change, mes
     assert "parquet" in str(caught.value)
 
 
+def test_faces_without_people_are_no_damage(small_run):
+    edit(small_run.folder / "faces.parquet", "person_id", lambda v: [None] * len(v))
+    with pytest.raises(StorageError, match=r"nobody has grouped.*fastface embed"):
+        write_report(small_run.folder)
+
+
 def test_a_missing_column_is_named(small_run):
     path = small_run.folder / "faces.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["confidence"]), path)
