@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawn_images import png_bomb
+from PIL import Image
 
 import fastface
 from fastface.cli import main
@@ -151,6 +153,36 @@ def test_only_what_goes_on_is_said_to_go_on(embeddings: Path, monkeypatch, capsy
     assert not out.exists()
 
 
+def spoil(folder: Path, photo: Path) -> dict[str, str]:
+    """Put files that give no face beside photos, and return the reason of each."""
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    (folder / "bomb.png").write_bytes(png_bomb(60_000, 60_000))
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "up").symlink_to("..")
+    Image.new("RGB", (200, 200), "blue").save(folder / "sky.png")
+    return {
+        "text.jpg": "not_an_image",
+        "zero.png": "empty",
+        "half.jpg": "truncated",
+        "bomb.png": "too_large",
+        "loop.jpg": "unreadable",
+        "sky.png": "no_face",
+    }
+
+
+def vary(folder: Path, photo: Path) -> set[str]:
+    """Put one photo beside the others in all kinds of pixels, and return the names."""
+    with Image.open(photo) as image:
+        image.convert("L").save(folder / "grey.jpg", quality=95)
+        image.convert("CMYK").save(folder / "ink.jpg", quality=95)
+        image.quantize(256).save(folder / "palette.png")
+        deep = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "16 bits.png")
+    return {"grey.jpg", "ink.jpg", "palette.png", "16 bits.png"}
+
+
 @pytest.mark.slow
 def test_photos_to_people(shared_faces: Path, tmp_path: Path, capsys) -> None:
     """The real thing: dlib's detector, the default model, the report."""
@@ -159,18 +191,20 @@ def test_photos_to_people(shared_faces: Path, tmp_path: Path, capsys) -> None:
     wild = sorted((shared_faces / "wild" / "photos").iterdir())[:12]
     for photo in wild:
         (photos / photo.name).symlink_to(photo)
-    (photos / "text.jpg").write_text("not a photo")
-    (photos / "zero.png").write_bytes(b"")
+    expected = spoil(photos, wild[0])
+    kinds = vary(photos, wild[3])
     out = tmp_path / "run"
     assert main(["run", str(photos), "--out", str(out), "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["photos"] == 14
-    assert found["faces"] >= 11
+    assert found["photos"] == 12 + 4 + 5  # the loop is no photo
+    assert found["faces"] >= 15
     assert Path(found["report"]).is_file()
     skipped = pq.read_table(out / "skipped.parquet").to_pylist()
-    reasons = {row["file"]: row["reason"] for row in skipped}
-    assert reasons["text.jpg"] == "not_an_image"
-    assert reasons["zero.png"] == "empty"
+    assert expected.items() <= {row["file"]: row["reason"] for row in skipped}.items()
+    faces = pq.read_table(out / "faces.parquet").to_pylist()
+    people = {face["person_id"] for face in faces if face["photo"] in {wild[3].name, *kinds}}
+    assert kinds <= {face["photo"] for face in faces}
+    assert len(people) == 1
     assert main(["run", str(photos), "--out", str(out)]) == 0
     assert "finished already" in capsys.readouterr().out
     assert main(["report", str(out), "--json"]) == 0
