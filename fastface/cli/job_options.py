@@ -26,6 +26,9 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
     )
+    parser.add_argument(
+        "--crops", action="store_true", help="PHOTOS are aligned crops already, one face each"
+    )
     parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of model and kernels")
@@ -53,6 +56,7 @@ def call_job(
         spec=options.spec,
         detector=options.detector,
         upsample=options.upsample,
+        crops=options.crops,
         runtime=options.runtime,
         method=method,
         group=group,
