@@ -88,7 +88,8 @@ def _answer(extractor: Extractor, path: str) -> PhotoResult | FastfaceError:
     try:
         faces = [_flatten(face) for face in extractor.extract(path)]
     except ImageError as error:
-        reason, message = error.reason, str(error)
+        # The table names the file beside it, and the folder may be elsewhere tomorrow.
+        reason, message = error.reason, str(error).removeprefix(f"{path}: ")
     except FastfaceError as error:
         return error  # not this photo's fault: the next one would meet it too
     except Exception as error:  # one bad photo never stops a run
