@@ -48,6 +48,22 @@ def test_cluster_reads_parquet(embeddings: Path, tmp_path: Path, capsys) -> None
     assert found == {"rows": 30, "people": 5, "method": "overlap-linkage"}
 
 
+def test_cluster_estimates_a_cutoff(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((40, 64))
+    np.save(tmp_path / "in.npy", np.repeat(centers, 5, 0) + rng.standard_normal((200, 64)) * 0.3)
+    command = ["cluster", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy"), "--force"]
+    assert main(command) == 0
+    assert main([*command, "--cutoff", "estimate"]) == 0
+    told = capsys.readouterr()
+    assert "200 rows, 40 people" in told.out.splitlines()[1]
+    assert told.out.splitlines()[0] != told.out.splitlines()[1]
+    assert told.err.count("people: 3/3 steps") == 2
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--cutoff", "some"])
+    assert stop.value.code == 2
+
+
 def test_cluster_never_overwrites(embeddings: Path, tmp_path: Path, capsys) -> None:
     target = tmp_path / "labels.npy"
     target.write_bytes(b"mine")
@@ -218,7 +234,9 @@ def test_doctor(capsys) -> None:
     assert "dlib-resnet" in [model["name"] for model in found["models"]]
     assert "onnxruntime" in found["runtimes"]
     assert main(["doctor"]) == 0
-    assert "kernels: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "kernels: " in printed
+    assert "\ndevices: cpu\n" in printed
 
 
 def test_doctor_tells_of_a_cache_that_cannot_be(
@@ -261,6 +279,20 @@ def test_help_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("HEAVY []\n")
     assert "exit codes" in done.stdout
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with TerminalProgress(stream).step("faces", 4, "photos", done=1) as step:
+        step.advance(3)
+    assert "faces: 100%|" in stream.getvalue()
+    assert "4/4 [" in stream.getvalue()
+    assert " photos/s]" in stream.getvalue()
+    assert "\r" in stream.getvalue()
 
 
 def test_progress_in_a_pipe_is_plain_lines() -> None:
