@@ -17,6 +17,9 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add what `run` and `embed` have in common."""
     parser.set_defaults(resumes=True)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photos, or one photo")
+    parser.add_argument(
+        "--crops", action="store_true", help="PHOTOS are aligned crops already, one face each"
+    )
     parser.add_argument("--out", "-o", required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(
         "--model", default="dlib-resnet", help="registered model or ONNX file (%(default)s)"
@@ -25,9 +28,6 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", default="dlib-hog", help="face detector (%(default)s)")
     parser.add_argument(
         "--upsample", type=int, default=0, metavar="N", help="double photos N times: smaller faces"
-    )
-    parser.add_argument(
-        "--crops", action="store_true", help="PHOTOS are aligned crops already, one face each"
     )
     parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
@@ -56,13 +56,13 @@ def call_job(
         spec=options.spec,
         detector=options.detector,
         upsample=options.upsample,
-        crops=options.crops,
         runtime=options.runtime,
         method=method,
         group=group,
         report=report,
         force=options.force,
         workers=options.workers,
+        crops=options.crops,
         n_threads=options.threads,
         progress=choose_progress(options),
     )
