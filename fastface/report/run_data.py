@@ -152,8 +152,10 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
                         raise _corrupt(path, f"the crop of face {face_id} is not a JPEG")
                     seen[face_id] = True
                     yield face_id, jpeg
-    except (KeyError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise _corrupt(path, str(error)) from error
+    except StorageError:
+        raise
+    except (KeyError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
     if not seen.all():
         raise _corrupt(path, f"face {int(np.argmin(seen))} has no crop")
 
@@ -161,8 +163,8 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
 def _read_info(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(path, str(error)) from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise _unreadable(path, error) from error
     if not isinstance(info, dict):
         raise _corrupt(path, "it holds no JSON object")
     return info
@@ -246,8 +248,10 @@ def _read_table(path: Path, columns: list[str]) -> Any:
             if absent:
                 raise _corrupt(path, f"it has no column {', '.join(absent)}")
             return file.read(columns=columns)
-    except ValueError as error:
-        raise _corrupt(path, str(error)) from error
+    except StorageError:
+        raise
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _numbers(path: Path, table: Any, name: str, dtype: type[Any]) -> NDArray[Any]:
@@ -258,6 +262,13 @@ def _numbers(path: Path, table: Any, name: str, dtype: type[Any]) -> NDArray[Any
         return np.asarray(column.to_numpy()).astype(dtype)
     except (TypeError, ValueError) as error:
         raise _corrupt(path, f"column {name} does not hold numbers") from error
+
+
+def _unreadable(path: Path, error: Exception) -> StorageError:
+    """Tell damage, which pyarrow calls an ArrowInvalid or an OSError, from the system's refusal."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageError(f"{path} cannot be read: {error}")
+    return _corrupt(path, str(error))
 
 
 def _corrupt(path: Path, what: str) -> CorruptFileError:
