@@ -38,8 +38,7 @@ demo: $(VENV)/installed-demo ## Group photos by person: make demo [PHOTOS=folder
 	  $(BIN)/python scripts/demo_photos.py "$$photos"; \
 	fi; \
 	out="$${out:-out/$$(basename "$$photos")}"; \
-	$(BIN)/fastface run "$$photos" --out "$$out" $(ARGS); \
-	$(BIN)/python scripts/who_is_who.py "$$out"
+	$(BIN)/fastface run "$$photos" --out "$$out" $(ARGS)
 
 test: $(VENV)/installed-test ## Run the tests: make test [ARGS="-m 'not slow'"]
 	$(BIN)/pytest $(ARGS)

@@ -25,8 +25,6 @@ def run_folder(tmp_path: Path) -> Path:
     run.mkdir()
     faces = {"photo": ["a.jpg", "sub/ä b.jpg", "a.jpg"], "person_id": [0, 0, 1]}
     pq.write_table(pa.table(faces), run / "faces.parquet")
-    skipped = {"file": ["x.jpg"], "reason": ["truncated"]}
-    pq.write_table(pa.table(skipped), run / "skipped.parquet")
     return run
 
 
@@ -50,14 +48,6 @@ def test_read_a_run(run_folder: Path, tmp_path: Path) -> None:
         "person-00000/sub__ä b.jpg",
         "person-00001/a.jpg",
     }
-
-
-def test_who_is_who(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert script("scripts/who_is_who.py").main([str(run_folder)]) == 0
-    printed = capsys.readouterr().out
-    assert "person 0, 2 faces: a.jpg, sub/ä b.jpg" in printed
-    assert "once only, 1: a.jpg" in printed
-    assert "no face from 1: x.jpg (truncated)" in printed
 
 
 def test_demo_photos_refuse_what_is_not_theirs(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.cli.output import print_json
+from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
+
+_STEPS = 3  # of grouping: the graph, the people, how sure
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -30,16 +32,23 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", default="auto", help="auto, overlap-linkage or chinese-whispers"
     )
-    parser.add_argument("--neighbors", type=int, default=80, metavar="K", help="(%(default)s)")
+    parser.add_argument(
+        "--neighbors", type=int, default=80, metavar="K", help="edges a row (%(default)s)"
+    )
     parser.add_argument(
         "--cutoff",
-        type=float,
-        help="distance between unit vectors beyond which two faces are hardly one person"
-        " (default: that of dlib's model)",
+        type=_cutoff,
+        metavar="DISTANCE",
+        help="between unit vectors, beyond which two faces are hardly one person, or 'estimate' for"
+        " embeddings of another model (default: that of dlib's model)",
     )
-    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the kernels")
     parser.add_argument("--force", action="store_true", help="replace an existing FILE")
     parser.set_defaults(call=call)
+
+
+def _cutoff(text: str) -> float | str:
+    return text if text == "estimate" else float(text)
 
 
 def call(options: argparse.Namespace) -> int:
@@ -54,9 +63,15 @@ def call(options: argparse.Namespace) -> int:
     if not target.parent.is_dir():
         raise StorageError(f"there is no folder {target.parent} to write {target.name} into")
     chosen = {} if options.cutoff is None else {"cutoff": options.cutoff}
-    model = IdentityClustering(
-        options.method, n_neighbors=options.neighbors, n_threads=options.threads, **chosen
-    ).fit(_read(source))
+    rows = _read(source)
+    with choose_progress(options).step("people", _STEPS, "steps") as step:
+        model = IdentityClustering(
+            options.method,
+            n_neighbors=options.neighbors,
+            n_threads=options.threads,
+            callback=lambda _: step.advance(),
+            **chosen,
+        ).fit(rows)
     try:
         _write(target, model.labels_, model.confidence_)
     except OSError as error:
@@ -64,7 +79,7 @@ def call(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"rows": len(model.labels_), "people": model.n_people_, "method": model.method_})
     else:
-        print(f"{len(model.labels_)} rows, {model.n_people_} people: {target}")
+        print(f"{len(model.labels_)} rows, {model.n_people_} people: {printable(str(target))}")
     return 0
 
 
@@ -97,6 +112,8 @@ def _read(path: Path) -> NDArray[Any]:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"{path} holds no matrix of numbers: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
     raise InvalidInputError(f"{path} must end in .npy or .parquet")
 
 

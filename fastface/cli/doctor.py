@@ -125,6 +125,7 @@ def call(options: argparse.Namespace) -> int:
     if "instruction_set" in found:
         others = ", ".join(found["instruction_sets"])
         print(f"kernels: {found['instruction_set']} (of {others}), {found['threads']} threads")
+    print(f"devices: {', '.join(found['devices'])}")
     print("packages:")
     for package, installed in found["packages"].items():
         print(f"  {package:<26}{installed or 'not installed'}")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from fastface.cli.job_options import add_job_options, call_job
-from fastface.cli.output import print_json
+from fastface.cli.output import print_json, printable
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -29,5 +29,6 @@ def call(options: argparse.Namespace) -> int:
             {"folder": str(result.folder), "photos": result.n_photos, "faces": result.n_faces}
         )
     else:
-        print(f"{result.n_photos} photos, {result.n_faces} faces: {result.folder}/embeddings.npy")
+        vectors = printable(str(result.folder / "embeddings.npy"))
+        print(f"{result.n_photos} photos, {result.n_faces} faces: {vectors}")
     return 0

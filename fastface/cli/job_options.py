@@ -19,7 +19,11 @@ _MAX_SIDE = 1600
 
 def add_job_options(parser: argparse.ArgumentParser) -> None:
     """Add what `run` and `embed` have in common."""
+    parser.set_defaults(resumes=True)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photos, or one photo")
+    parser.add_argument(
+        "--crops", action="store_true", help="PHOTOS are aligned crops already, one face each"
+    )
     parser.add_argument("--out", "-o", required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(
         "--model", default="dlib-resnet", help="registered model or ONNX file (%(default)s)"
@@ -79,6 +83,7 @@ def call_job(
         report=report,
         force=options.force,
         workers=options.workers,
+        crops=options.crops,
         n_threads=options.threads,
         progress=choose_progress(options),
     )

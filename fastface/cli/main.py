@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fastface: error: {printable(str(error))}", file=sys.stderr)
         return 3 if isinstance(error, NoFacesError) else 1
     except KeyboardInterrupt:
-        print("\nfastface: stopped; the same command goes on where it was", file=sys.stderr)
+        more = "; the same command goes on where it was" if "resumes" in options else ""
+        print(f"\nfastface: stopped{more}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (as in `| head`): nothing is left to say to it.

@@ -1,17 +1,20 @@
-"""Who was grouped with whom, in a few lines of text."""
+"""Who was grouped with whom, and what was skipped, in a few lines of text."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastface.cli.output import printable
+from fastface.errors import CorruptFileError
+from fastface.report.text import given_name
 
-__all__ = ["describe_people"]
+__all__ = ["describe_people", "describe_skipped"]
 
 _PEOPLE_SHOWN = 5
-_PHOTOS_SHOWN = 4
+_FILES_SHOWN = 4
 
 
 def describe_people(folder: Path) -> Iterator[str]:
@@ -25,39 +28,56 @@ def describe_people(folder: Path) -> Iterator[str]:
     Yields
     ------
     str
-        A line without control characters, whatever the photos are called.
+        A line without control characters, whatever photos and people are called.
     """
-    import pyarrow.parquet as pq
+    people = _read(folder / "people.parquet", ["person_id", "n_faces", "name"])
+    # People are numbered by size; a user who named them may have sorted the table otherwise.
+    people.sort(key=lambda person: person["person_id"])
+    together = [person for person in people if person["n_faces"] > 1]
+    alone = [person for person in people if person["n_faces"] == 1]
+    photos = _photos_of(folder, together[:_PEOPLE_SHOWN] + alone[:_FILES_SHOWN])
+    for person in together[:_PEOPLE_SHOWN]:
+        number = person["person_id"]
+        name = given_name(person.get("name")) or f"person {number}"
+        yield f"  {printable(name)}, {person['n_faces']} faces: {_join(photos[number])}"
+    if len(together) > _PEOPLE_SHOWN:
+        yield f"  and {len(together) - _PEOPLE_SHOWN} more with several faces"
+    if alone:
+        seen = [photos[person["person_id"]][0] for person in alone[:_FILES_SHOWN]]
+        yield f"  {len(alone)} seen only once: {_join(seen, len(alone))}"
 
-    sizes = pq.read_table(folder / "people.parquet", columns=["n_faces"])["n_faces"].to_pylist()
-    together = sum(size > 1 for size in sizes)
-    shown = min(together, _PEOPLE_SHOWN)
-    if shown:
-        # People are numbered by size, so those with company come first.
-        photos = _photos_of_first(folder, shown)
-        for person in range(shown):
-            yield f"  person {person}, {sizes[person]} faces: {_join(photos[person])}"
-    if together > shown:
-        yield f"  and {together - shown} more with several faces"
-    if len(sizes) > together:
-        yield f"  {len(sizes) - together} seen only once"
+
+def describe_skipped(folder: Path) -> Iterator[str]:
+    """Yield one line that names the first files without a face, if there are any."""
+    skipped = _read(folder / "skipped.parquet", ["file", "reason"])
+    if skipped:
+        files = [f"{row['file']} ({row['reason']})" for row in skipped[:_FILES_SHOWN]]
+        yield f"  {len(skipped)} without a face: {_join(files, len(skipped))}"
 
 
-def _photos_of_first(folder: Path, n_people: int) -> dict[int, list[str]]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(
-        folder / "faces.parquet",
-        columns=["photo", "person_id"],
-        filters=[("person_id", "<", n_people)],
-    ).to_pydict()
+def _photos_of(folder: Path, people: Sequence[dict[str, Any]]) -> dict[int, list[str]]:
+    numbers = [person["person_id"] for person in people]
     photos: dict[int, list[str]] = defaultdict(list)
-    for photo, person in zip(rows["photo"], rows["person_id"], strict=True):
-        photos[person].append(photo)
+    if numbers:
+        chosen = [("person_id", "in", numbers)]
+        for face in _read(folder / "faces.parquet", ["photo", "person_id"], chosen):
+            photos[face["person_id"]].append(face["photo"])
     return photos
 
 
-def _join(photos: list[str]) -> str:
-    names = ", ".join(printable(photo) for photo in photos[:_PHOTOS_SHOWN])
-    more = len(photos) - _PHOTOS_SHOWN
+def _read(path: Path, columns: list[str], filters: Any = None) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(
+            path, columns=columns, filters=filters
+        ).to_pylist()
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+    return rows
+
+
+def _join(files: Sequence[str], n_files: int | None = None) -> str:
+    names = ", ".join(printable(file) for file in files[:_FILES_SHOWN])
+    more = (len(files) if n_files is None else n_files) - _FILES_SHOWN
     return f"{names} and {more} more" if more > 0 else names

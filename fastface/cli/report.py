@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastface.cli.output import choose_progress, print_json
+from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import MissingDependencyError
 
 
@@ -34,5 +34,5 @@ def call(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"report": str(page)})
     else:
-        print(f"report: {page}")
+        print(f"report: {printable(str(page))}")
     return 0

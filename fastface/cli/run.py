@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fastface.cli.job_options import add_job_options, call_job
 from fastface.cli.output import print_json, printable
-from fastface.cli.people import describe_people
+from fastface.cli.people import describe_people, describe_skipped
 
 if TYPE_CHECKING:
     from fastface.pipeline import RunResult
@@ -52,11 +53,8 @@ def call(options: argparse.Namespace) -> int:
 def _print_result(result: RunResult) -> None:
     if result.reused:
         print("finished already, with the same photos and parameters:")
-    print(
-        f"{result.n_photos} photos, {result.n_faces} faces, {result.n_people} people,"
-        f" {result.n_skipped} files without a face"
-    )
-    for line in describe_people(result.folder):
+    print(f"{result.n_photos} photos, {result.n_faces} faces, {result.n_people} people")
+    for line in chain(describe_people(result.folder), describe_skipped(result.folder)):
         print(line)
     print(f"tables: {printable(str(result.folder))}")
     if result.report:

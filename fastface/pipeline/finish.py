@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fastface.errors import InvalidInputError
 from fastface.graph import unit_rows
 from fastface.identities import IdentityClustering
 from fastface.identities.cutoff import estimate_cutoff
+from fastface.pipeline.names import carried_names
 from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
 from fastface.pipeline.shards import ShardStore
 from fastface.pipeline.storage import replacing, write_table
@@ -144,7 +145,8 @@ def group_people(
         cutoff = choose_cutoff(spec, embeddings)
         model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)
         model.fit(embeddings, photo_ids=photo_ids)
-        people = people_table(embeddings, model.labels_, photo_ids, model.confidence_)
+        names = carried_names(folder, faces, model.labels_)
+        people = people_table(embeddings, model.labels_, photo_ids, model.confidence_, names)
         labels, confidence = pa.array(model.labels_), pa.array(model.confidence_)
         used = {"method": model.method_, "cutoff": cutoff}
     columns = [*faces.columns, labels, confidence]
@@ -158,6 +160,7 @@ def people_table(
     labels: NDArray[np.int64],
     photo_ids: NDArray[np.int64],
     confidence: NDArray[np.float32],
+    names: Mapping[int, str],
 ) -> pa.Table:
     """Return one row a person, largest first; the cover is the face nearest the person's mean."""
     n_people = int(labels.max()) + 1
@@ -170,7 +173,7 @@ def people_table(
     return pa.table(
         {
             "person_id": np.arange(n_people),
-            "name": pa.nulls(n_people, pa.string()),
+            "name": pa.array([names.get(person) for person in range(n_people)], pa.string()),
             "n_faces": counts,
             "n_photos": np.bincount(photos),
             "cover_face_id": order[first],

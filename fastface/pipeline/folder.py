@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
 from fastface.pipeline.listing import describe_difference, listing_digest
+from fastface.pipeline.names import NAMES_FILE, keep_names
 from fastface.pipeline.storage import (
     read_json,
     read_table,
@@ -41,7 +42,7 @@ _TABLES = (
     "crops.parquet",
     "embeddings.npy",
 )
-_FILES = (_JOB, _PHOTOS, _SUMMARY, *_TABLES)
+_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, *_TABLES)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,15 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the job has ended."""
         return (self.path / _SUMMARY).is_file()
+
+    @property
+    def report_is_current(self) -> bool:
+        """Whether there is a report, and people were given no names since it was written."""
+        try:
+            written = (self.path / "report" / "index.html").stat().st_mtime_ns
+            return written >= (self.path / "people.parquet").stat().st_mtime_ns
+        except OSError:
+            return False
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -211,11 +221,18 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove what this package wrote, and nothing else; the verdict of completeness first."""
         with storage_errors(self.path):
+            keep_names(self.path)
             (self.path / _SUMMARY).unlink(missing_ok=True)
             self._discard(self.path / "report")
             for name in (*_TABLES, _PHOTOS):
                 (self.path / name).unlink(missing_ok=True)
         self.discard_shards()
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished job needs."""
+        self.discard_shards()
+        with storage_errors(self.path):
+            (self.path / NAMES_FILE).unlink(missing_ok=True)
 
     def discard_shards(self) -> None:
         """Remove all shards."""

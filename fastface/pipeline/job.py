@@ -223,9 +223,9 @@ def run(
                 parameters={**job.parameters, **used},
                 times=clock.summary(),
             )
-        folder.discard_shards()
+        folder.tidy()
         result = read_result(folder, reused=reused)
-        if report and result.n_people and result.report is None:
+        if report and result.n_people and not folder.report_is_current:
             _report_writer()(folder.path, progress=progress)
             result = read_result(folder, reused=reused)
     if result.n_faces == 0:

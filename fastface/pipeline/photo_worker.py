@@ -100,7 +100,8 @@ def _answer(extractor: Extractor, path: str) -> PhotoResult | FastfaceError:
         faces = [_flatten(face) for face in found]
         busy["encode"] = time.perf_counter() - encoding
     except ImageError as error:
-        reason, message = error.reason, str(error)
+        # The table names the file beside it, and the folder may be elsewhere tomorrow.
+        reason, message = error.reason, str(error).removeprefix(f"{path}: ")
     except FastfaceError as error:
         return error  # not this photo's fault: the next one would meet it too
     except Exception as error:  # one bad photo never stops a run

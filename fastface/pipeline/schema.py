@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["CROPS", "FACES", "PEOPLE", "PHOTOS", "SHARD_FACES", "SKIPPED"]
+__all__ = ["CROPS", "FACES", "NAMES", "PEOPLE", "PHOTOS", "SHARD_FACES", "SKIPPED"]
 
+_BOX = [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
 _FOUND = [
     ("face_id", pa.int64()),
     ("photo", pa.string()),
     ("photo_id", pa.int64()),
-    ("left", pa.int32()),
-    ("top", pa.int32()),
-    ("right", pa.int32()),
-    ("bottom", pa.int32()),
+    *_BOX,
     ("landmarks", pa.list_(pa.float32(), 10)),
     ("detector_score", pa.float32()),
     ("size", pa.float32()),
@@ -25,6 +23,7 @@ _FOUND = [
 SHARD_FACES = pa.schema([*_FOUND, ("jpeg", pa.binary())])
 FACES = pa.schema([*_FOUND, ("person_id", pa.int64()), ("confidence", pa.float32())])
 CROPS = pa.schema([("face_id", pa.int64()), ("jpeg", pa.binary())])
+NAMES = pa.schema([("photo", pa.string()), *_BOX, ("name", pa.string())])
 SKIPPED = pa.schema([("file", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 PEOPLE = pa.schema(
     [

@@ -13,6 +13,8 @@ import numpy as np
 
 from fastface.errors import CorruptFileError, MissingDependencyError, StorageError
 
+from .text import given_name
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -150,8 +152,10 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
                         raise _corrupt(path, f"the crop of face {face_id} is not a JPEG")
                     seen[face_id] = True
                     yield face_id, jpeg
-    except (KeyError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise _corrupt(path, str(error)) from error
+    except StorageError:
+        raise
+    except (KeyError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
     if not seen.all():
         raise _corrupt(path, f"face {int(np.argmin(seen))} has no crop")
 
@@ -159,8 +163,8 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
 def _read_info(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(path, str(error)) from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise _unreadable(path, error) from error
     if not isinstance(info, dict):
         raise _corrupt(path, "it holds no JSON object")
     return info
@@ -168,6 +172,11 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 def _read_faces(path: Path) -> tuple[Faces, NDArray[np.int64]]:
     table = _read_table(path, FACE_COLUMNS)
+    if table.num_rows and table["person_id"].null_count == table.num_rows:
+        raise StorageError(
+            f"{path.parent} holds faces that nobody has grouped, as `fastface embed` leaves them. "
+            f"`fastface run` with another --out groups them and writes the report."
+        )
 
     def integers(name: str) -> NDArray[np.int64]:
         return _numbers(path, table, name, np.int64)
@@ -218,7 +227,7 @@ def _read_people(
     people = [
         Person(
             person_id=int(ids[row]),
-            name=names[row] or None,
+            name=given_name(names[row]),
             faces=order[starts[row_of_id[row]] : starts[row_of_id[row] + 1]],
             n_photos=int(n_photos[row]),
             cover=int(covers[row]),
@@ -239,8 +248,10 @@ def _read_table(path: Path, columns: list[str]) -> Any:
             if absent:
                 raise _corrupt(path, f"it has no column {', '.join(absent)}")
             return file.read(columns=columns)
-    except ValueError as error:
-        raise _corrupt(path, str(error)) from error
+    except StorageError:
+        raise
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _numbers(path: Path, table: Any, name: str, dtype: type[Any]) -> NDArray[Any]:
@@ -251,6 +262,13 @@ def _numbers(path: Path, table: Any, name: str, dtype: type[Any]) -> NDArray[Any
         return np.asarray(column.to_numpy()).astype(dtype)
     except (TypeError, ValueError) as error:
         raise _corrupt(path, f"column {name} does not hold numbers") from error
+
+
+def _unreadable(path: Path, error: Exception) -> StorageError:
+    """Tell damage, which pyarrow calls an ArrowInvalid or an OSError, from the system's refusal."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageError(f"{path} cannot be read: {error}")
+    return _corrupt(path, str(error))
 
 
 def _corrupt(path: Path, what: str) -> CorruptFileError:

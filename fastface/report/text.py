@@ -23,6 +23,13 @@ def visible(text: object) -> str:
     )
 
 
+def given_name(value: object) -> str | None:
+    """Return the name a user gave to a person; None for null, NaN and blank text."""
+    if value is None or value != value:
+        return None
+    return str(value).strip() or None
+
+
 def count(number: int) -> str:
     """Write 12345 as ``12,345``."""
     return f"{number:,}"

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawn_images import png_bomb
+from PIL import Image
 
 import fastface
 from fastface.cli import main
@@ -46,6 +48,22 @@ def test_cluster_reads_parquet(embeddings: Path, tmp_path: Path, capsys) -> None
     assert found == {"rows": 30, "people": 5, "method": "overlap-linkage"}
 
 
+def test_cluster_estimates_a_cutoff(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((40, 64))
+    np.save(tmp_path / "in.npy", np.repeat(centers, 5, 0) + rng.standard_normal((200, 64)) * 0.3)
+    command = ["cluster", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy"), "--force"]
+    assert main(command) == 0
+    assert main([*command, "--cutoff", "estimate"]) == 0
+    told = capsys.readouterr()
+    assert "200 rows, 40 people" in told.out.splitlines()[1]
+    assert told.out.splitlines()[0] != told.out.splitlines()[1]
+    assert told.err.count("people: 3/3 steps") == 2
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--cutoff", "some"])
+    assert stop.value.code == 2
+
+
 def test_cluster_never_overwrites(embeddings: Path, tmp_path: Path, capsys) -> None:
     target = tmp_path / "labels.npy"
     target.write_bytes(b"mine")
@@ -74,6 +92,35 @@ def test_cluster_bad_files(content, name, message, tmp_path: Path, capsys) -> No
     assert error.startswith("fastface: error: ")
     assert message in error
     assert "Traceback" not in error
+
+
+def test_cluster_reads_no_damaged_parquet(tmp_path: Path, capsys) -> None:
+    """Its first bytes and its end are whole: what is between them is not."""
+    pq.write_table(pa.table({"embedding": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / "in.parquet")
+    content = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "in.parquet").write_bytes(content[:-30] + content[-8:])
+    assert main(["cluster", str(tmp_path / "in.parquet"), "-o", str(tmp_path / "out.npy")]) == 1
+    assert "in.parquet cannot be read: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.empty((0, 8)), "X has 0 rows"),
+        (np.ones(8), "got shape (8,)"),
+        (np.ones((2, 3, 4)), "got shape (2, 3, 4)"),
+        (np.array([["a", "b"]]), "dtype <U1"),
+        (np.ones((3, 4), complex), "dtype complex128"),
+        (np.array([[1, np.inf], [0, 1]]), "X[0, 1] is inf"),
+        (np.zeros((3, 4)), "all zero"),
+    ],
+    ids=["no rows", "vector", "three axes", "text", "complex", "infinite", "zero"],
+)
+def test_cluster_names_what_is_wrong_with_a_matrix(rows, message, tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "in.npy", rows)
+    assert main(["cluster", str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
 
 
 def test_cluster_refuses_pickles_and_bad_values(tmp_path: Path, capsys) -> None:
@@ -111,6 +158,47 @@ def test_interrupt_exits_with_130(monkeypatch, tmp_path: Path, capsys) -> None:
     assert "goes on where it was" in capsys.readouterr().err
 
 
+def test_only_what_goes_on_is_said_to_go_on(embeddings: Path, monkeypatch, capsys) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastface.IdentityClustering.fit", stop)
+    out = embeddings.with_name("out.npy")
+    assert main(["cluster", str(embeddings), "-o", str(out)]) == 130
+    assert capsys.readouterr().err == "\nfastface: stopped\n"
+    assert not out.exists()
+
+
+def spoil(folder: Path, photo: Path) -> dict[str, str]:
+    """Put files that give no face beside photos, and return the reason of each."""
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    (folder / "bomb.png").write_bytes(png_bomb(60_000, 60_000))
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "up").symlink_to("..")
+    Image.new("RGB", (200, 200), "blue").save(folder / "sky.png")
+    return {
+        "text.jpg": "not_an_image",
+        "zero.png": "empty",
+        "half.jpg": "truncated",
+        "bomb.png": "too_large",
+        "loop.jpg": "unreadable",
+        "sky.png": "no_face",
+    }
+
+
+def vary(folder: Path, photo: Path) -> set[str]:
+    """Put one photo beside the others in all kinds of pixels, and return the names."""
+    with Image.open(photo) as image:
+        image.convert("L").save(folder / "grey.jpg", quality=95)
+        image.convert("CMYK").save(folder / "ink.jpg", quality=95)
+        image.quantize(256).save(folder / "palette.png")
+        deep = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "16 bits.png")
+    return {"grey.jpg", "ink.jpg", "palette.png", "16 bits.png"}
+
+
 @pytest.mark.slow
 def test_photos_to_people(shared_faces: Path, tmp_path: Path, capsys) -> None:
     """The real thing: dlib's detector, the default model, the report."""
@@ -119,18 +207,21 @@ def test_photos_to_people(shared_faces: Path, tmp_path: Path, capsys) -> None:
     wild = sorted((shared_faces / "wild" / "photos").iterdir())[:12]
     for photo in wild:
         (photos / photo.name).symlink_to(photo)
-    (photos / "text.jpg").write_text("not a photo")
-    (photos / "zero.png").write_bytes(b"")
+    expected = spoil(photos, wild[0])
+    kinds = vary(photos, wild[3])
     out = tmp_path / "run"
     assert main(["run", str(photos), "--out", str(out), "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["photos"] == 14
-    assert found["faces"] >= 11
+    assert found["photos"] == 12 + 4 + 5  # the loop is no photo
+    assert found["faces"] >= 15
     assert Path(found["report"]).is_file()
     skipped = pq.read_table(out / "skipped.parquet").to_pylist()
-    reasons = {row["file"]: row["reason"] for row in skipped}
-    assert reasons["text.jpg"] == "not_an_image"
-    assert reasons["zero.png"] == "empty"
+    assert not [row for row in skipped if str(tmp_path) in row["message"]]
+    assert expected.items() <= {row["file"]: row["reason"] for row in skipped}.items()
+    faces = pq.read_table(out / "faces.parquet").to_pylist()
+    people = {face["person_id"] for face in faces if face["photo"] in {wild[3].name, *kinds}}
+    assert kinds <= {face["photo"] for face in faces}
+    assert len(people) == 1
     assert main(["run", str(photos), "--out", str(out)]) == 0
     assert "finished already" in capsys.readouterr().out
     assert main(["report", str(out), "--json"]) == 0
@@ -143,7 +234,9 @@ def test_doctor(capsys) -> None:
     assert "dlib-resnet" in [model["name"] for model in found["models"]]
     assert "onnxruntime" in found["runtimes"]
     assert main(["doctor"]) == 0
-    assert "kernels: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "kernels: " in printed
+    assert "\ndevices: cpu\n" in printed
 
 
 def test_doctor_tells_of_a_cache_that_cannot_be(
@@ -186,6 +279,20 @@ def test_help_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("HEAVY []\n")
     assert "exit codes" in done.stdout
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with TerminalProgress(stream).step("faces", 4, "photos", done=1) as step:
+        step.advance(3)
+    assert "faces: 100%|" in stream.getvalue()
+    assert "4/4 [" in stream.getvalue()
+    assert " photos/s]" in stream.getvalue()
+    assert "\r" in stream.getvalue()
 
 
 def test_progress_in_a_pipe_is_plain_lines() -> None:

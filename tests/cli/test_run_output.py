@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastface.cli import main
-from fastface.cli.people import describe_people
-from fastface.errors import StorageError
+from fastface.cli.people import describe_people, describe_skipped
+from fastface.errors import CorruptFileError, StorageError
 from fastface.pipeline import RunResult
 
 
@@ -23,8 +23,11 @@ def make_run(folder: Path, people: list[list[str]]) -> Path:
     rows = sorted((photo, person) for person, photos in enumerate(people) for photo in photos)
     faces = {"photo": [photo for photo, _ in rows], "person_id": [person for _, person in rows]}
     pq.write_table(pa.table(faces), folder / "faces.parquet")
-    sizes = pa.array([len(photos) for photos in people], pa.int64())
-    pq.write_table(pa.table({"n_faces": sizes}), folder / "people.parquet")
+    schema = pa.schema([("person_id", pa.int64()), ("n_faces", pa.int64()), ("name", pa.string())])
+    sizes = [{"person_id": i, "n_faces": len(photos)} for i, photos in enumerate(people)]
+    pq.write_table(pa.Table.from_pylist(sizes, schema), folder / "people.parquet")
+    skipped = {"file": ["x\n.jpg"], "reason": ["truncated"]}
+    pq.write_table(pa.table(skipped), folder / "skipped.parquet")
     return folder
 
 
@@ -33,7 +36,41 @@ def test_people_are_shown_with_their_photos(tmp_path: Path) -> None:
     assert list(describe_people(make_run(tmp_path / "run", groups))) == [
         "  person 0, 3 faces: a.jpg, c.jpg, ä b.jpg",
         "  person 1, 2 faces: b.jpg, c.jpg",
-        "  1 seen only once",
+        "  1 seen only once: d.jpg",
+    ]
+
+
+def test_names_are_shown_whatever_the_order_of_the_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [["a.jpg", "b.jpg", "c.jpg"], ["d.jpg", "e.jpg"], ["f.jpg"]])
+    people = pq.read_table(run / "people.parquet").to_pylist()
+    people[1]["name"] = "Ada \x1b[2J"
+    people[2]["name"] = " "
+    pq.write_table(pa.Table.from_pylist(people[::-1]), run / "people.parquet")
+    assert list(describe_people(run)) == [
+        "  person 0, 3 faces: a.jpg, b.jpg, c.jpg",
+        "  Ada \\x1b[2J, 2 faces: d.jpg, e.jpg",
+        "  1 seen only once: f.jpg",
+    ]
+
+
+def test_a_damaged_table_is_one_clear_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [["a.jpg"]])
+    (run / "people.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorruptFileError, match=r"people.parquet is damaged"):
+        list(describe_people(run))
+
+
+def test_skipped_files_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [])
+    assert list(describe_skipped(run)) == ["  1 without a face: x\\n.jpg (truncated)"]
+    pq.write_table(pa.table({"file": [], "reason": []}), run / "skipped.parquet")
+    assert list(describe_skipped(run)) == []
+
+
+def test_many_seen_once_are_cut(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [[f"{person}.jpg"] for person in range(7)])
+    assert list(describe_people(run)) == [
+        "  7 seen only once: 0.jpg, 1.jpg, 2.jpg, 3.jpg and 3 more"
     ]
 
 
@@ -67,9 +104,10 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_run_ends_with_counts_people_and_page(finished: Path, capsys) -> None:
     assert main(["run", "photos", "--out", str(finished)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "4 photos, 3 faces, 2 people, 1 files without a face",
+        "4 photos, 3 faces, 2 people",
         "  person 0, 2 faces: a.jpg, b.jpg",
-        "  1 seen only once",
+        "  1 seen only once: ü.jpg",
+        "  1 without a face: x\\n.jpg (truncated)",
         f"tables: {finished}",
         f"report: {finished}/report/index.html",
     ]

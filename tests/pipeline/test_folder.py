@@ -189,3 +189,15 @@ def test_no_permission_is_said_before_any_work(tmp_path: Path, monkeypatch, fail
     monkeypatch.setattr(os, failing, refuse)
     with pytest.raises(StorageError, match=r"cannot write .*run: Permission denied"):
         enter(tmp_path / "run", make_job())
+
+
+def test_a_report_older_than_the_names_is_not_current(folder: Path) -> None:
+    run = RunFolder(folder)
+    finish(folder)
+    assert not run.report_is_current
+    (folder / "report").mkdir()
+    (folder / "report" / "index.html").write_text("page")
+    assert run.report_is_current
+    later = (folder / "report" / "index.html").stat().st_mtime_ns + 1
+    os.utime(folder / "people.parquet", ns=(later, later))
+    assert not run.report_is_current

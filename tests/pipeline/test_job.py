@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +207,24 @@ def test_a_full_disk_keeps_finished_work(fakes, tmp_path: Path, monkeypatch) -> 
         with pytest.raises(StorageError, match=r"No space left.*Finished work is kept"):
             fakes.fake_run(photos, tmp_path / "run")
     assert (tmp_path / "run/shards/00000000").is_dir()
+    fakes.fake_run(photos, tmp_path / "run")
+    fakes.fake_run(photos, tmp_path / "whole")
+    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
+
+
+def test_a_disk_that_takes_no_more_bytes(fakes, tmp_path: Path) -> None:
+    """Really refused in the middle of a file: the system lets this process write no long ones."""
+    photos = fakes.make_photos(tmp_path / "photos", 300)
+    code = (
+        "import resource, sys; from pathlib import Path; from fakes import fake_run;"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        " fake_run(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(photos), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "StorageError: cannot write " in done.stderr
+    assert "Finished work is kept" in done.stderr
+    assert not (tmp_path / "run/run.json").exists()
     fakes.fake_run(photos, tmp_path / "run")
     fakes.fake_run(photos, tmp_path / "whole")
     assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastface.report import write_report
 from fastface.report.figures import size_histogram
 from fastface.report.pages import CONTENT_SECURITY_POLICY, FACES_PER_PAGE, PEOPLE_PER_PAGE
-from fastface.report.text import duration, visible
+from fastface.report.text import duration, given_name, visible
 from fastface.report.views import page_links, spread
 
 BOX = (100, 60, 200, 160)
@@ -333,6 +333,14 @@ def test_contact_sheets_start_with_the_cover_and_repeat_nobody(n_faces, n):
     assert chosen[0] == 101
     assert len(set(chosen)) == len(chosen) == min(n, n_faces)
     assert set(chosen) <= set(faces)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("Ada", "Ada"), (" Ada\n", "Ada"), (7, "7"), (None, None), (float("nan"), None), (" ", None)],
+)
+def test_names_that_users_give(value, expected):
+    assert given_name(value) == expected
 
 
 @pytest.mark.parametrize(

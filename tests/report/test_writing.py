@@ -134,6 +134,41 @@ def test_a_damaged_file_is_named(small_run, name):
     assert not (small_run.folder / "report").exists()
 
 
+@pytest.mark.parametrize("name", [name for name in RUN_FILES if name.endswith(".parquet")])
+def test_damage_between_a_good_beginning_and_end_is_named(small_run, name):
+    path = small_run.folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-30] + content[-8:])
+    with pytest.raises(CorruptFileError, match=name):
+        write_report(small_run.folder)
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_file_that_must_not_be_read_is_named(small_run, name, monkeypatch):
+    """Simulated, since the superuser may read anything."""
+    open_table, read_text = pq.ParquetFile, Path.read_text
+
+    def refuse(path) -> None:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied")
+
+    def table(path, **options):
+        refuse(path)
+        return open_table(path, **options)
+
+    def text(path, *arguments, **options):
+        refuse(path)
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", table)
+    monkeypatch.setattr(Path, "read_text", text)
+    with pytest.raises(
+        StorageError, match=rf"{name} cannot be read: .*Permission denied"
+    ) as caught:
+        write_report(small_run.folder)
+    assert not isinstance(caught.value, CorruptFileError)
+
+
 def edit(path: Path, column: str, change) -> None:
     table = pq.read_table(path)
     values = change(table[column].to_pylist())
@@ -162,6 +197,12 @@ def test_tables_that_do_not_fit_are_refused(small_run, file, column, change, mes
     with pytest.raises(CorruptFileError, match=message) as caught:
         write_report(small_run.folder)
     assert "parquet" in str(caught.value)
+
+
+def test_faces_without_people_are_no_damage(small_run):
+    edit(small_run.folder / "faces.parquet", "person_id", lambda v: [None] * len(v))
+    with pytest.raises(StorageError, match=r"nobody has grouped.*fastface embed"):
+        write_report(small_run.folder)
 
 
 def test_a_missing_column_is_named(small_run):
