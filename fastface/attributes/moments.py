@@ -114,9 +114,7 @@ class Kurtosis:
     def along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fourth moment along each row of `W` (k, n_axes)."""
         features = self._features(W)
-        moments: NDArray[np.float64] = np.einsum(
-            "ij,ij->i", features @ self._moments, features
-        )
+        moments: NDArray[np.float64] = np.einsum("ij,ij->i", features @ self._moments, features)
         return moments
 
     def gradient(self, W: NDArray[np.float64]) -> NDArray[np.float64]:

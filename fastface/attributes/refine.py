@@ -113,8 +113,8 @@ def _discriminant(
     within = np.diag(variances) - share * (1 - share) * np.outer(gap, gap)
     level = max(float(np.trace(within)), 1e-12 * float(variances.sum())) / len(gap)
     within = (1 - shrinkage) * within + shrinkage * level * np.eye(len(gap))
-    direction = np.linalg.solve(within, gap)
-    direction /= np.linalg.norm(direction)
+    normal = np.linalg.solve(within, gap)
+    direction: NDArray[np.float64] = (normal / np.linalg.norm(normal)).astype(np.float64)
     return direction, float((0.5 - share) * (gap @ direction))
 
 

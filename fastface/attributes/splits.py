@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.attributes.moments import Kurtosis, blocks, principal_axes, project
+from fastface.attributes.moments import Axes, Kurtosis, blocks, principal_axes, project
 from fastface.attributes.pursuit import least_kurtosis_directions
 from fastface.attributes.refine import refine
 
@@ -121,30 +121,33 @@ def find_splits(
     )
     start = (found / scales).T
     start /= np.linalg.norm(start, axis=0)
-    rough = refine(np.ascontiguousarray(Z[:, :few]), axes.variances[:few], start,
-                   shrinkage=p.shrinkage)  # fmt: skip
+    rough = refine(Z[:, :few], axes.variances[:few], start, shrinkage=p.shrinkage)
     widened = np.zeros((len(axes.variances), rough.directions.shape[1]))
     widened[:few] = rough.directions
     halves = refine(Z, axes.variances, widened, shrinkage=p.shrinkage)
 
     normals = axes.basis @ halves.directions
     thresholds = halves.thresholds + axes.mean @ normals
-    splits, kept_sides = [], []
-    described = [
-        _describe(X, Z @ halves.directions[:, j], halves.sides[:, j], normals[:, j],
-                  thresholds[j], axes.mean, axes.total_variance)  # fmt: skip
-        for j in range(normals.shape[1])
-    ]
-    ranked = sorted(
-        (j for j, split in enumerate(described) if split and split.share >= p.min_share),
-        key=lambda j: (-described[j].strength, j),  # type: ignore[union-attr]
-    )
-    for j in ranked:
+    splits: list[Split] = []
+    kept_sides: list[NDArray[np.bool_]] = []
+    described = {
+        j: _describe(
+            X,
+            Z @ halves.directions[:, j],
+            halves.sides[:, j],
+            normals[:, j],
+            float(thresholds[j]),
+            axes,
+        )
+        for j, count in enumerate(halves.sides.sum(axis=0))
+        if 0 < min(count, n - count) >= p.min_share * n
+    }
+    for j, split in sorted(described.items(), key=lambda item: (-item[1].strength, item[0])):
         side = halves.sides[:, j]
         if all(abs(2 * (side == other).mean() - 1) < p.same_split for other in kept_sides):
             kept_sides.append(side)
-            splits.append(described[j])
-    return [split for split in splits[:max_splits] if split is not None]
+            splits.append(split)
+    return splits[:max_splits]
 
 
 def _describe(
@@ -153,34 +156,31 @@ def _describe(
     side: NDArray[np.bool_],
     normal: NDArray[np.float64],
     threshold: float,
-    mean: NDArray[np.float64],
-    total_variance: float,
-) -> Split | None:
+    axes: Axes,
+) -> Split:
     """Measure a split; `along` holds the rows' coordinates on its normal."""
     count = int(side.sum())
-    if count in (0, len(X)):
-        return None
     if 2 * count > len(X):
         side, normal, threshold, along, count = ~side, -normal, -threshold, -along, len(X) - count
     share = count / len(X)
     total = np.zeros(X.shape[1])
     for part in blocks(*X.shape):
         total += X[part][side[part]].sum(axis=0, dtype=np.float64)
-    gap = (total / count - mean) / (1 - share)
+    gap = (total / count - axes.mean) / (1 - share)
     high, low = along[side], along[~side]
     spread = float(np.sqrt(share * high.var() + (1 - share) * low.var()))
     distance = float(high.mean() - low.mean())
     return Split(
         direction=normal,
-        threshold=float(threshold),
+        threshold=threshold,
         spread=spread,
-        strength=float(share * (1 - share) * (gap @ gap) / total_variance),
+        strength=float(share * (1 - share) * (gap @ gap) / axes.total_variance),
         share=share,
         separation=distance / spread if spread > 0 else float("inf"),
     )
 
 
-def margins(X: NDArray[Any], splits: Sequence[Split]) -> NDArray[np.float32]:
+def margins(X: NDArray[Any], splits: Sequence[Split]) -> NDArray[np.floating[Any]]:
     """Return how far every row lies on side 1 of every split.
 
     Parameters
@@ -192,13 +192,15 @@ def margins(X: NDArray[Any], splits: Sequence[Split]) -> NDArray[np.float32]:
 
     Returns
     -------
-    ndarray of float32, shape (n_samples, n_splits)
-        Distance from the threshold in standard deviations within the sides; positive on side 1.
+    ndarray of shape (n_samples, n_splits)
+        float32, or float64 where `X` is.  Distance from the threshold in standard deviations within
+        the sides; positive on side 1.
     """
     directions = np.array([split.direction for split in splits]).reshape(-1, X.shape[1]).T
     thresholds = np.array([split.threshold for split in splits])
     spreads = np.array([max(split.spread, np.finfo(np.float32).tiny) for split in splits])
-    found = np.empty((len(X), len(splits)), np.float32)
+    dtype = np.float64 if X.dtype == np.float64 else np.float32
+    found: NDArray[np.floating[Any]] = np.empty((len(X), len(splits)), dtype)
     for part in blocks(*X.shape):
         found[part] = (X[part] @ directions - thresholds) / spreads
     return found

@@ -11,7 +11,7 @@ __all__ = ["two_means_of_each"]
 _MAX_ROUNDS = 100
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def _next(state):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Return the next number of a generator of our own (Steele et al., SplitMix, OOPSLA 2014).
 
@@ -23,7 +23,7 @@ def _next(state):  # type: ignore[no-untyped-def]  # pragma: no cover
     return mixed ^ (mixed >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def _two_means(gram, first, second, side):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Run Lloyd's iteration from two rows as centers; return the sum of squares between sides.
 
@@ -60,7 +60,7 @@ def _two_means(gram, first, second, side):  # type: ignore[no-untyped-def]  # pr
     return square[0] / count[0] + square[1] / count[1]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def two_means_of_each(
     rows: NDArray[np.float64], starts: NDArray[np.int64], n_starts: int, seed: int
 ) -> NDArray[np.int8]:  # pragma: no cover - compiled
@@ -94,14 +94,14 @@ def two_means_of_each(
         for start in range(min(n_starts, n_pairs)):
             if n_pairs <= n_starts:
                 # The pair with this number in the order (0, 1), (0, 2), (1, 2), (0, 3), …
-                second = int((1 + np.sqrt(8.0 * start + 1)) // 2)
+                second = np.int64((1 + np.sqrt(8.0 * start + 1)) // 2)
                 first = start - second * (second - 1) // 2
             else:
                 # Two draws without replacement, the second among the rows that are left.
                 state = _next(state)
-                first = int(state % np.uint64(n))
+                first = np.int64(state % np.uint64(n))
                 state = _next(state)
-                second = (first + 1 + int(state % np.uint64(n - 1))) % n
+                second = (first + 1 + np.int64(state % np.uint64(n - 1))) % n
             score = _two_means(gram, first, second, side)
             # Starts that meet in one answer differ by rounding; the first of them stands.
             if score > best_score + 1e-9 * abs(best_score):

@@ -19,7 +19,13 @@ from fastface.attributes.moments import blocks
 from fastface.attributes.people import People
 from fastface.attributes.two_means import two_means_of_each
 
-__all__ = ["Whitening", "divide_within", "fit_whitening", "spatial_signs"]
+__all__ = [
+    "Whitening",
+    "divide_within",
+    "fit_whitening",
+    "pooled_differences",
+    "spatial_signs",
+]
 
 _RIDGE = 0.1
 _MEDIAN_ROUNDS = 50
@@ -123,7 +129,7 @@ def divide_within(
         return sides
     differences = np.zeros((len(chosen), X.shape[1]))
     for batch in _batches(people.sizes[chosen], X.shape[1]):
-        rows = [_spread(people.rows(person)) for person in chosen[batch]]
+        rows = [_spread(people.rows(int(person))) for person in chosen[batch]]
         starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
         flat = np.concatenate(rows)
         signs = spatial_signs(X[flat] @ whitening.matrix, starts)
@@ -132,7 +138,7 @@ def divide_within(
         differences[batch] = _differences(signs, found, starts)
     turn = _common_sense(differences)
     for person, flip in zip(chosen, turn, strict=True):
-        rows_of = people.rows(person)
+        rows_of = people.rows(int(person))
         if len(rows_of) > _MOST_PHOTOS:
             _join_nearer(X, rows_of, sides, whitening)
         if flip:
@@ -163,8 +169,11 @@ def _differences(
     sum_one = np.add.reduceat(signs * one[:, None], starts[:-1], axis=0)
     sum_all = np.add.reduceat(signs, starts[:-1], axis=0)
     n_zero = np.diff(starts)[:, None] - n_one
-    gap = sum_one / np.maximum(n_one, 1) - (sum_all - sum_one) / np.maximum(n_zero, 1)
-    return gap / np.maximum(_lengths(gap), 1e-12)[:, None]
+    gap: NDArray[np.float64] = sum_one / np.maximum(n_one, 1) - (sum_all - sum_one) / np.maximum(
+        n_zero, 1
+    )
+    gap /= np.maximum(_lengths(gap), 1e-12)[:, None]
+    return gap
 
 
 def _common_sense(differences: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -185,3 +194,15 @@ def _join_nearer(
     one, zero = signs[known == 1].mean(axis=0), signs[known == 0].mean(axis=0)
     nearer = signs @ (one - zero) > (one @ one - zero @ zero) / 2
     sides[rows] = np.where(known >= 0, known, nearer.astype(np.int8))
+
+
+def pooled_differences(
+    X: NDArray[Any], people: People, rows: NDArray[np.int64], whitening: Whitening
+) -> NDArray[np.float32]:
+    """Return the whitened differences of some rows from their own person's mean."""
+    means = people.means(X)
+    found = np.empty((len(rows), X.shape[1]), np.float32)
+    for part in blocks(len(rows), X.shape[1]):
+        here = rows[part]
+        found[part] = (X[here] - means[people.codes[here]]) @ whitening.matrix
+    return found
