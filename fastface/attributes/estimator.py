@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from fastface.attributes.checks import check_embeddings, check_parameters
 from fastface.attributes.labels import MISSING, binary_attributes
@@ -19,7 +20,7 @@ from fastface.attributes.significance import AttributeScore
 from fastface.attributes.splits import SearchParameters, Split, find_splits, margins, sides
 from fastface.attributes.storage import Names, load_model, save_model
 from fastface.attributes.tree import grow_tree
-from fastface.attributes.within import Whitening, divide_within, fit_whitening, pooled_differences
+from fastface.attributes.within import Whitening, WithinRows, divide_within, fit_whitening
 from fastface.errors import InvalidInputError
 from fastface.validation import check_integer
 
@@ -140,6 +141,13 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "n_nuisance needs person_ids: nuisances are what differs between photos of one"
                 " person"
             )
+        # On one thread the sums have one order, so that the splits are the same on any machine
+        # with the same library; the matrices are too small for a second thread to help.
+        with threadpool_limits(1, user_api="blas"):
+            self._fit(x, people, parameters)
+        return self
+
+    def _fit(self, x: NDArray[Any], people: People | None, parameters: SearchParameters) -> None:
         self.whitening_ = None if people is None else fit_whitening(x, people)
         units = x if people is None else people.means(x)
         nuisance = self._nuisance(x.shape[1])
@@ -162,7 +170,6 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.names_ = [Names(f"split {j + 1}") for j in range(len(self.hyperplanes_))]
         self.n_people_ = len(units)
         self._people = people
-        return self
 
     def _nuisance(self, n_features: int) -> NDArray[np.float64] | None:
         if not self.n_nuisance or self.whitening_ is None:
@@ -185,12 +192,18 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         chosen = np.flatnonzero(own >= 0)
         if not len(chosen):
             return
-        differences = pooled_differences(x, people, chosen, self.whitening_)
+        scaled = WithinRows(x, people, self.whitening_)
+        sample = chosen
+        if len(chosen) > parameters.most_rows:
+            sample = np.sort(self._rng(2).choice(chosen, parameters.most_rows, replace=False))
         self.within_hyperplanes_ = find_splits(
-            differences, max_splits=self.max_splits, rng=self._rng(2), parameters=parameters
+            scaled.differences(sample),
+            max_splits=self.max_splits,
+            rng=self._rng(2),
+            parameters=parameters,
         )
-        self.within_splits_.append(own)
-        for column in sides(differences, self.within_hyperplanes_).T:
+        self.within_splits_ = [own]
+        for column in scaled.sides(chosen, self.within_hyperplanes_).T:
             shared = np.full(len(x), MISSING, np.int8)
             shared[chosen] = column
             self.within_splits_.append(shared)

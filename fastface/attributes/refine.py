@@ -17,8 +17,8 @@ from fastface.attributes.moments import blocks
 __all__ = ["Halves", "refine", "two_means_threshold"]
 
 _MAX_ROUNDS = 100
-# Below a million rows this is none: a split is settled when no row changes sides.
-_STILL_MOVING = 1e-6
+# Below ten thousand rows this is none: a split is settled when no row changes sides.
+_STILL_MOVING = 1e-4
 
 
 def two_means_threshold(values: NDArray[Any]) -> float:
@@ -122,13 +122,14 @@ def _sides(
     Z: NDArray[np.float32], directions: NDArray[np.float64], thresholds: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     sides = np.empty((len(Z), directions.shape[1]), np.bool_)
+    weights, cuts = directions.astype(np.float32), thresholds.astype(np.float32)
     for part in blocks(len(Z), max(Z.shape[1], directions.shape[1])):
-        sides[part] = Z[part] @ directions > thresholds
+        sides[part] = Z[part] @ weights > cuts
     return sides
 
 
 def _side_sums(Z: NDArray[np.float32], sides: NDArray[np.bool_]) -> NDArray[np.float64]:
     sums = np.zeros((Z.shape[1], sides.shape[1]))
     for part in blocks(len(Z), max(Z.shape[1], sides.shape[1])):
-        sums += Z[part].T.astype(np.float64) @ sides[part]
+        sums += Z[part].T @ sides[part].astype(np.float32)
     return sums

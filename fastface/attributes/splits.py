@@ -40,6 +40,9 @@ class SearchParameters:
         Splits with a side below this share of the rows are dropped.
     same_split : float
         Of two splits whose sides correlate this much only the stronger is kept.
+    most_rows : int
+        Of more rows than this a random part is searched: a direction among 64 axes does not get
+        better by more, and time and memory stay bounded.
     """
 
     search_axes: int = 20
@@ -51,6 +54,7 @@ class SearchParameters:
     n_candidates: int = 10
     min_share: float = 0.1
     same_split: float = 0.8
+    most_rows: int = 50_000
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ def find_splits(
         By decreasing `Split.strength`.
     """
     p = parameters or SearchParameters()
+    if len(X) > p.most_rows:
+        X = X[np.sort(rng.choice(len(X), p.most_rows, replace=False))]
     n = len(X)
     few = min(p.search_axes, max(4, n // p.rows_per_search_axis))
     many = max(few, min(p.refine_axes, n // p.rows_per_refine_axis))

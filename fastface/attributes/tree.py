@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.attributes.moments import blocks
 from fastface.attributes.splits import SearchParameters, Split, find_splits, sides
 
 __all__ = ["SplitNode", "grow_tree"]
@@ -67,7 +68,6 @@ def grow_tree(
     min_samples: int,
     rng: np.random.Generator,
     parameters: SearchParameters | None = None,
-    path: str = "",
 ) -> SplitNode:
     """Divide rows again and again.
 
@@ -83,29 +83,28 @@ def grow_tree(
         Where random starts come from.
     parameters : SearchParameters, optional
         Constants of the search.
-    path : str
-        Of the branch; empty at the root.
 
     Returns
     -------
     SplitNode
         The root.
     """
-    found: list[Split] = []
-    if len(path) < max_depth and len(X) >= 2 * min_samples:
-        found = find_splits(X, max_splits=1, rng=rng, parameters=parameters)
-    if not found:
-        return SplitNode(path, len(X), None, ())
-    side = sides(X, found)[:, 0]
-    children = tuple(
-        grow_tree(
-            X[side == value],
-            max_depth=max_depth,
-            min_samples=min_samples,
-            rng=rng,
-            parameters=parameters,
-            path=f"{path}{value}",
+    p = parameters or SearchParameters()
+
+    def grow(rows: NDArray[np.int64], path: str) -> SplitNode:
+        found: list[Split] = []
+        if len(path) < max_depth and len(rows) >= 2 * min_samples:
+            # Only what is searched is copied, so that branches do not each hold their rows.
+            sample = rows
+            if len(rows) > p.most_rows:
+                sample = np.sort(rng.choice(rows, p.most_rows, replace=False))
+            found = find_splits(X[sample], max_splits=1, rng=rng, parameters=p)
+        if not found:
+            return SplitNode(path, len(rows), None, ())
+        side = np.concatenate(
+            [sides(X[rows[part]], found)[:, 0] for part in blocks(len(rows), X.shape[1])]
         )
-        for value in (0, 1)
-    )
-    return SplitNode(path, len(X), found[0], children)
+        children = tuple(grow(rows[side == value], f"{path}{value}") for value in (0, 1))
+        return SplitNode(path, len(rows), found[0], children)
+
+    return grow(np.arange(len(X)), "")

@@ -1,4 +1,4 @@
-"""The best division of a few rows in two: k-means with k = 2, for very many small groups."""
+"""Very many small groups of rows: spatial signs, and the best division of each group in two."""
 
 from __future__ import annotations
 
@@ -6,9 +6,59 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["two_means_of_each"]
+__all__ = ["spatial_signs", "two_means_of_each"]
 
 _MAX_ROUNDS = 100
+_MEDIAN_ROUNDS = 50
+
+
+@njit(cache=True, nogil=True)
+def spatial_signs(
+    rows: NDArray[np.float64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:  # pragma: no cover - compiled
+    """Return unit vectors from each group's spatial median to its rows.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n_samples, n_features)
+        Group g has the rows ``starts[g]`` to ``starts[g + 1]``.
+    starts : ndarray of int64, shape (n_groups + 1,)
+        Where groups begin.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_samples, n_features)
+        The median, the point of least summed distance, is found by Weiszfeld's iteration.
+    """
+    d = rows.shape[1]
+    signs = np.empty_like(rows)
+    center, total = np.empty(d), np.empty(d)
+    for group in range(len(starts) - 1):
+        low, high = starts[group], starts[group + 1]
+        center[:] = 0.0
+        for i in range(low, high):
+            center += rows[i]
+        center /= high - low
+        for _ in range(_MEDIAN_ROUNDS):
+            total[:] = 0.0
+            weights = 0.0
+            for i in range(low, high):
+                square = 0.0
+                for j in range(d):
+                    square += (rows[i, j] - center[j]) ** 2
+                weight = 1 / max(np.sqrt(square), 1e-12)
+                weights += weight
+                for j in range(d):
+                    total[j] += weight * rows[i, j]
+            for j in range(d):
+                center[j] = total[j] / weights
+        for i in range(low, high):
+            square = 0.0
+            for j in range(d):
+                signs[i, j] = rows[i, j] - center[j]
+                square += signs[i, j] ** 2
+            signs[i] /= max(np.sqrt(square), 1e-12)
+    return signs
 
 
 @njit(cache=True, nogil=True)

@@ -9,6 +9,7 @@ photo is not a side of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,17 @@ from numpy.typing import NDArray
 
 from fastface.attributes.moments import blocks
 from fastface.attributes.people import People
-from fastface.attributes.two_means import two_means_of_each
+from fastface.attributes.splits import Split, sides
+from fastface.attributes.two_means import spatial_signs, two_means_of_each
 
 __all__ = [
     "Whitening",
+    "WithinRows",
     "divide_within",
     "fit_whitening",
-    "pooled_differences",
-    "spatial_signs",
 ]
 
 _RIDGE = 0.1
-_MEDIAN_ROUNDS = 50
 # The products of all pairs of a person's photos are held at once.
 _MOST_PHOTOS = 512
 
@@ -69,22 +69,6 @@ def fit_whitening(X: NDArray[Any], people: People) -> Whitening | None:
     if not np.trace(scatter) > 0:
         return None
     return Whitening.from_covariance(scatter / degrees)
-
-
-def spatial_signs(rows: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return unit vectors from each group's spatial median to its rows.
-
-    The median is found by Weiszfeld's iteration, for all groups together.
-    """
-    sizes = np.diff(starts)
-    center = np.add.reduceat(rows, starts[:-1], axis=0) / sizes[:, None]
-    for _ in range(_MEDIAN_ROUNDS):
-        weight = 1 / np.maximum(_lengths(rows - np.repeat(center, sizes, axis=0)), 1e-12)
-        total = np.add.reduceat(weight[:, None] * rows, starts[:-1], axis=0)
-        center = total / np.add.reduceat(weight, starts[:-1])[:, None]
-    signs = rows - np.repeat(center, sizes, axis=0)
-    signs /= np.maximum(_lengths(signs), 1e-12)[:, None]
-    return signs
 
 
 def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,13 +180,34 @@ def _join_nearer(
     sides[rows] = np.where(known >= 0, known, nearer.astype(np.int8))
 
 
-def pooled_differences(
-    X: NDArray[Any], people: People, rows: NDArray[np.int64], whitening: Whitening
-) -> NDArray[np.float32]:
-    """Return the whitened differences of some rows from their own person's mean."""
-    means = people.means(X)
-    found = np.empty((len(rows), X.shape[1]), np.float32)
-    for part in blocks(len(rows), X.shape[1]):
-        here = rows[part]
-        found[part] = (X[here] - means[people.codes[here]]) @ whitening.matrix
-    return found
+class WithinRows:
+    """Rows as whitened differences from their own person's mean, made a block at a time.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    people : People
+        Whose they are.
+    whitening : Whitening
+        The scale of the differences.
+    """
+
+    def __init__(self, X: NDArray[Any], people: People, whitening: Whitening) -> None:
+        self._x, self._codes, self._matrix = X, people.codes, whitening.matrix
+        self._means = people.means(X)
+
+    def differences(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return them for some rows, shape (n_rows, n_features)."""
+        found = np.empty((len(rows), self._x.shape[1]), np.float32)
+        for part in blocks(*found.shape):
+            here = rows[part]
+            found[part] = (self._x[here] - self._means[self._codes[here]]) @ self._matrix
+        return found
+
+    def sides(self, rows: NDArray[np.int64], splits: Sequence[Split]) -> NDArray[np.int8]:
+        """Return their sides of hyperplanes, shape (n_rows, n_splits)."""
+        found = np.empty((len(rows), len(splits)), np.int8)
+        for part in blocks(len(rows), self._x.shape[1]):
+            found[part] = sides(self.differences(rows[part]), splits)
+        return found
