@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ def score_questions(
     n_resamples: int,
 ) -> list[AttributeScore]:
     """Score every question between people and, where there are people, within them.
+
+    Within people the division of each person by what sets that person's photos apart is scored
+    for itself, and the directions shared by everybody as ``"shared"``: the best of several needs a
+    higher random level.
 
     Parameters
     ----------
@@ -65,17 +70,19 @@ def score_questions(
                         rng=np.random.default_rng([seed, 3]),
                         n_resamples=n_resamples,
                     )
-            if people is not None and within_splits:
+            if people is None:
+                continue
+            for level, divisions in (("within", within_splits[:1]), ("shared", within_splits[1:])):
                 within = score_within(
                     question.name,
-                    within_splits,
+                    divisions,
                     question.values,
                     people.codes,
                     rng=np.random.default_rng([seed, 4]),
                     n_resamples=n_resamples,
                 )
                 if within is not None:
-                    yield within
+                    yield replace(within, level=level)
 
     return control_false_discoveries(list(scores()))
 

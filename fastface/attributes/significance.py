@@ -35,10 +35,11 @@ class AttributeScore:
     ----------
     name : str
         The question.
-    level : {"between", "within"}
-        Whether people are told apart, or the photos of one person.
+    level : {"between", "within", "shared"}
+        Whether people are told apart, the photos of each person by that person's own division, or
+        by directions that are the same for everybody.
     split : int
-        Index of the best split.
+        Index of the best split: in `AttributeDiscovery.splits_`, or among the divisions scored.
     turned : bool
         Whether side 0 of that split stands for class 1.
     n_units, n_positive : int

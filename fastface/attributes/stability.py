@@ -1,7 +1,8 @@
-"""Whether a split would be found again: the same search on halves of the people.
+"""Whether a split is there: found again in halves of the people, and wider than luck makes it.
 
-A direction that a sample has by luck is not there in the other half.  The level to compare with
-comes from rows without any structure: normally distributed, with the same number and variances.
+Any rows can be divided, and among many directions some divide a sample well by luck.  How well is
+seen on rows without structure: normally distributed, with the same number and covariance, searched
+in the same way.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ _MOST_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Stability:
-    """How well a split is found again.
+    """How sure it is that a split is there.
 
     Attributes
     ----------
     agreement : float
-        Mean absolute correlation of its sides with those of the best matching split of a half.
-    without_structure : float
-        The same for the best split of normally distributed rows, the 95th percentile over
-        repetitions: a split that does not exceed it may be luck.
+        Mean absolute correlation, on rows not searched, of its sides with those of the best
+        matching split of the other half of the rows.
+    luck : float
+        Median separation of the widest split of rows without structure.
+    p_value : float
+        Share of collections without structure whose widest split is separated as much, at least
+        ``1 / (n_repeats + 1)``.
     """
 
     agreement: float
-    without_structure: float
+    luck: float
+    p_value: float
 
 
 def split_stability(
@@ -44,9 +49,10 @@ def split_stability(
     *,
     rng: np.random.Generator,
     parameters: SearchParameters | None = None,
-    n_repeats: int = 10,
+    n_repeats: int = 39,
+    n_halves: int = 5,
 ) -> list[Stability]:
-    """Find splits again in random halves of the rows.
+    """Find splits again in random halves, and in rows without structure.
 
     Parameters
     ----------
@@ -60,6 +66,8 @@ def split_stability(
     parameters : SearchParameters, optional
         Of the search.
     n_repeats : int
+        Collections without structure.
+    n_halves : int
         Pairs of halves.
 
     Returns
@@ -71,17 +79,21 @@ def split_stability(
         return []
     if len(X) > _MOST_ROWS:
         X = X[np.sort(rng.choice(len(X), _MOST_ROWS, replace=False))]
-    agreement = np.zeros(len(splits))
-    nothing = []
+    agreement = np.mean([_agreement(X, splits, rng, parameters) for _ in range(n_halves)], axis=0)
     mean, covariance = mean_and_covariance(X)
-    for _ in range(n_repeats):
-        agreement += _agreement(X, splits, rng, parameters) / n_repeats
+    widest = np.zeros(n_repeats)
+    for repeat in range(n_repeats):
         noise = rng.multivariate_normal(mean, covariance, size=len(X), method="eigh")
         lucky = find_splits(noise, max_splits=len(splits), rng=rng, parameters=parameters)
-        if lucky:
-            nothing.append(_agreement(noise, lucky, rng, parameters).max())
-    level = float(np.quantile(nothing, 0.95)) if nothing else 0.0
-    return [Stability(float(value), level) for value in agreement]
+        widest[repeat] = max((split.separation for split in lucky), default=0.0)
+    return [
+        Stability(
+            float(value),
+            float(np.median(widest)),
+            float((1 + (widest >= split.separation).sum()) / (1 + n_repeats)),
+        )
+        for value, split in zip(agreement, splits, strict=True)
+    ]
 
 
 def _agreement(
@@ -98,7 +110,6 @@ def _agreement(
             X[np.sort(half)], max_splits=2 * len(splits), rng=rng, parameters=parameters
         )
         if again:
-            # Compared on the rows that the half has not seen.
             total += _correlations(sides(X[rest], splits), sides(X[rest], again)).max(axis=1) / 2
     return total
 
