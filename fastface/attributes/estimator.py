@@ -13,14 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from fastface.attributes.checks import check_embeddings, check_parameters
-from fastface.attributes.labels import MISSING, binary_attributes
+from fastface.attributes.labels import binary_attributes
 from fastface.attributes.people import People, group_people
 from fastface.attributes.scoring import score_new_rows, score_questions
+from fastface.attributes.shared import shared_directions, sides_within, without_nuisance
 from fastface.attributes.significance import AttributeScore
 from fastface.attributes.splits import SearchParameters, Split, find_splits, margins, sides
 from fastface.attributes.storage import Names, load_model, save_model
 from fastface.attributes.tree import grow_tree
-from fastface.attributes.within import Whitening, WithinRows, divide_within, fit_whitening
+from fastface.attributes.within import divide_within, fit_whitening
 from fastface.errors import InvalidInputError
 from fastface.validation import check_integer
 
@@ -35,8 +36,7 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     again in a tree.  *Within people*, the photos of each person are divided in two, after what
     differs between photos of everybody (pose, light, blur) has been scaled down.
 
-    What a split stands for is for a person to say, or for labels: `score`.  A split is a property
-    of the model and the collection; it is not what anybody is.
+    What a split stands for is for a person to say, or for labels: `score`.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     References
     ----------
-    R. Furlong, V. O'Brien, J. Garland, F. Dominguez-Mateos. "Feature representation in pretrained
-    deep metric embeddings." arXiv:2102.03176.
+    R. Furlong et al. "Feature representation in pretrained deep metric embeddings."
+    arXiv:2102.03176, 2021.
     """
 
     def __init__(
@@ -141,8 +141,8 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "n_nuisance needs person_ids: nuisances are what differs between photos of one"
                 " person"
             )
-        # On one thread the sums have one order, so that the splits are the same on any machine
-        # with the same library; the matrices are too small for a second thread to help.
+        # On one thread the sums have one order, whatever the number of cores; the matrices are too
+        # small for a second thread to help.
         with threadpool_limits(1, user_api="blas"):
             self._fit(x, people, parameters)
         return self
@@ -150,71 +150,68 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _fit(self, x: NDArray[Any], people: People | None, parameters: SearchParameters) -> None:
         self.whitening_ = None if people is None else fit_whitening(x, people)
         units = x if people is None else people.means(x)
-        nuisance = self._nuisance(x.shape[1])
-        cleaned = units - (units @ nuisance) @ nuisance.T if nuisance is not None else units
-
+        if self.whitening_ is not None:
+            units = without_nuisance(units, self.whitening_, self.n_nuisance)
         self.hyperplanes_ = find_splits(
-            cleaned, max_splits=self.max_splits, rng=self._rng(0), parameters=parameters
+            units, max_splits=self.max_splits, rng=self._rng(0), parameters=parameters
         )
         self.tree_ = grow_tree(
-            cleaned,
+            units,
             max_depth=self.max_depth,
             min_samples=self.min_samples,
             rng=self._rng(1),
             parameters=parameters,
         )
-        unit_sides = sides(units, self.hyperplanes_)
-        of_rows = unit_sides if people is None else unit_sides[people.codes]
-        self.splits_ = [np.ascontiguousarray(column) for column in of_rows.T]
-        self._fit_within(x, people, parameters)
-        self.names_ = [Names(f"split {j + 1}") for j in range(len(self.hyperplanes_))]
-        self.n_people_ = len(units)
-        self._people = people
-
-    def _nuisance(self, n_features: int) -> NDArray[np.float64] | None:
-        if not self.n_nuisance or self.whitening_ is None:
-            return None
-        if self.n_nuisance >= n_features:
-            raise InvalidInputError(
-                f"n_nuisance={self.n_nuisance} would remove all {n_features} features"
-            )
-        vectors: NDArray[np.float64] = np.linalg.eigh(self.whitening_.covariance)[1]
-        return vectors[:, -self.n_nuisance :]
-
-    def _fit_within(
-        self, x: NDArray[Any], people: People | None, parameters: SearchParameters
-    ) -> None:
-        self.within_splits_: list[NDArray[np.int8]] = []
         self.within_hyperplanes_: list[Split] = []
+        if people is not None and self.whitening_ is not None:
+            self.within_hyperplanes_ = shared_directions(
+                x,
+                people,
+                self.whitening_,
+                min_photos=self.min_photos,
+                max_splits=self.max_splits,
+                rng=self._rng(2),
+                parameters=parameters,
+            )
+        self.names_ = [Names(f"split {j + 1}") for j in range(len(self.hyperplanes_))]
+        self._place(x, people)
+
+    def apply(self, X: ArrayLike, *, person_ids: ArrayLike | None = None) -> AttributeDiscovery:
+        """Place new rows in the known splits, as if they had been fitted: for `score`, say.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings by the same model.
+        person_ids : array-like of shape (n_samples,), optional
+            Whom each photo shows.
+
+        Returns
+        -------
+        AttributeDiscovery
+            Itself, with `splits_` and `within_splits_` of these rows.
+        """
+        x = self._check(X)
+        self._place(x, None if person_ids is None else group_people(person_ids, len(x)))
+        return self
+
+    def _place(self, x: NDArray[Any], people: People | None) -> None:
+        """Fill in the sides of rows from the hyperplanes."""
+        of_rows = sides(x if people is None else people.means(x), self.hyperplanes_)
+        self.n_people_ = len(of_rows)
+        if people is not None:
+            of_rows = of_rows[people.codes]
+        self.splits_ = [np.ascontiguousarray(column) for column in of_rows.T]
+        self.within_splits_: list[NDArray[np.int8]] = []
+        self._people = people
         if people is None or self.whitening_ is None:
             return
-        own = self._divide(x, people, self.whitening_)
-        chosen = np.flatnonzero(own >= 0)
-        if not len(chosen):
-            return
-        scaled = WithinRows(x, people, self.whitening_)
-        sample = chosen
-        if len(chosen) > parameters.most_rows:
-            sample = np.sort(self._rng(2).choice(chosen, parameters.most_rows, replace=False))
-        self.within_hyperplanes_ = find_splits(
-            scaled.differences(sample),
-            max_splits=self.max_splits,
-            rng=self._rng(2),
-            parameters=parameters,
-        )
-        self.within_splits_ = [own]
-        for column in scaled.sides(chosen, self.within_hyperplanes_).T:
-            shared = np.full(len(x), MISSING, np.int8)
-            shared[chosen] = column
-            self.within_splits_.append(shared)
-
-    def _divide(self, x: NDArray[Any], people: People, whitening: Whitening) -> NDArray[np.int8]:
-        return divide_within(
+        self.within_splits_ = sides_within(
             x,
             people,
-            whitening,
+            self.whitening_,
+            self.within_hyperplanes_,
             min_photos=self.min_photos,
-            n_starts=max(64, self.n_starts),
             seed=self.random_state,
         )
 
@@ -264,17 +261,12 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "this model was fitted without person_ids, or on people of one photo each: it does"
                 " not know how photos of one person differ"
             )
-        return self._divide(x, group_people(person_ids, len(x)), self.whitening_)
+        people = group_people(person_ids, len(x))
+        return divide_within(x, people, self.whitening_, self.min_photos, self.random_state)
 
     @overload
     def score(
-        self,
-        labels: ArrayLike | Mapping[str, ArrayLike],
-        y: None = None,
-        *,
-        missing: Iterable[object] = ...,
-        cuts: Mapping[str, tuple[float, float]] | None = ...,
-        n_resamples: int = ...,
+        self, labels: ArrayLike | Mapping[str, ArrayLike], y: None = None, **options: Any
     ) -> list[AttributeScore]: ...
     @overload
     def score(self, labels: ArrayLike, y: ArrayLike) -> float: ...
@@ -348,11 +340,8 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             What sides 0 and 1 are.
         """
         check_is_fitted(self)
-        last = len(self.names_) - 1
-        if last < 0:
-            raise InvalidInputError("there is no split to name")
-        index = check_integer(split, name="split", low=0, high=last)
-        self.names_[index] = Names(name=str(name), sides=(str(sides[0]), str(sides[1])))
+        index = check_integer(split, name="split", low=0, high=len(self.names_) - 1)
+        self.names_[index] = Names(str(name), (str(sides[0]), str(sides[1])))
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Return the names of the splits, one for each column of `transform`.

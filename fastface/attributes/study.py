@@ -182,7 +182,7 @@ def study_attributes(
     missing, cuts
         See `AttributeDiscovery.score`.
     discovery : AttributeDiscovery, optional
-        With parameters of your own.
+        With parameters of your own.  One that is fitted, or loaded, is applied as it is.
     progress : Progress, optional
         What to tell how far the work is.
 
@@ -210,7 +210,10 @@ def study_attributes(
         )
     seed = model.random_state
     with (progress or NullProgress()).step("attributes", 6, "steps") as step:
-        model.fit(X, person_ids=person_ids)
+        if hasattr(model, "hyperplanes_"):
+            model.apply(X, person_ids=person_ids)
+        else:
+            model.fit(X, person_ids=person_ids)
         people = model._people
         units = X if people is None else people.means(X)
         step.advance()

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _RIDGE = 0.1
+# Pairs of photos from which the best division of a person's photos is looked for.
+_PAIRS = 64
 # The products of all pairs of a person's photos are held at once.
 _MOST_PHOTOS = 512
 
@@ -80,9 +82,7 @@ def divide_within(
     X: NDArray[Any],
     people: People,
     whitening: Whitening,
-    *,
     min_photos: int,
-    n_starts: int,
     seed: int,
 ) -> NDArray[np.int8]:
     """Divide the photos of each person in two.
@@ -97,8 +97,8 @@ def divide_within(
         Learned from these people or from others.
     min_photos : int
         People with fewer are left out.
-    n_starts, seed : int
-        See `two_means_of_each`.
+    seed : int
+        Of the pairs of photos to begin from.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def divide_within(
         starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
         flat = np.concatenate(rows)
         signs = spatial_signs(X[flat] @ whitening.matrix, starts)
-        found = two_means_of_each(signs, starts, n_starts, seed)
+        found = two_means_of_each(signs, starts, _PAIRS, seed)
         sides[flat] = found
         differences[batch] = _differences(signs, found, starts)
     turn = _common_sense(differences)
