@@ -34,9 +34,8 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     *Between people*, the embeddings (each person's mean where people are given) are divided in two
     along the directions in which they fall into two bumps, strongest first; each side is divided
     again in a tree.  *Within people*, the photos of each person are divided in two, after what
-    differs between photos of everybody (pose, light, blur) has been scaled down.
-
-    What a split stands for is for a person to say, or for labels: `score`.
+    differs between photos of everybody (pose, light, blur) has been scaled down.  What a split
+    stands for is for a person to say, or for labels: `score`.
 
     Parameters
     ----------
@@ -258,15 +257,20 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         x = self._check(X)
         if self.whitening_ is None:
             raise InvalidInputError(
-                "this model was fitted without person_ids, or on people of one photo each: it does"
-                " not know how photos of one person differ"
+                "this model saw no two photos of one person in fit: give it person_ids there"
             )
         people = group_people(person_ids, len(x))
         return divide_within(x, people, self.whitening_, self.min_photos, self.random_state)
 
     @overload
     def score(
-        self, labels: ArrayLike | Mapping[str, ArrayLike], y: None = None, **options: Any
+        self,
+        labels: ArrayLike | Mapping[str, ArrayLike],
+        y: None = None,
+        *,
+        missing: Iterable[object] = ...,
+        cuts: Mapping[str, tuple[float, float]] | None = ...,
+        n_resamples: int = ...,
     ) -> list[AttributeScore]: ...
     @overload
     def score(self, labels: ArrayLike, y: ArrayLike) -> float: ...
@@ -284,10 +288,9 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         labels : array-like of shape (n_samples,), or mapping of str to such
-            Labels of the rows given to `fit`, one column or several by name (a dict, a data
-            frame).  NaN, None and empty text mean that nothing is known.  Two values make one
-            question, three to sixteen one each against the rest, more numbers one of the highest
-            against the lowest third.
+            Of the rows given to `fit`: one column, or several by name.  NaN, None and empty text
+            mean that nothing is known.  Two values make one question, three to sixteen one each
+            against the rest, more numbers one of the highest against the lowest third.
         y : array-like of shape (n_samples,), optional
             As scikit-learn calls it, ``score(X, y)``: rows and their labels.  The answer is then
             the balanced accuracy of the best split on these rows, averaged over questions.
@@ -315,8 +318,8 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return score_new_rows(x, binary_attributes(y, len(x)), self.hyperplanes_)
         if not self.splits_:
             raise InvalidInputError(
-                "there are no splits of rows to compare with labels: none was found, or the model"
-                " was loaded and not fitted"
+                "there are no splits of rows to compare: none was found, or a loaded model was not"
+                " given rows by apply"
             )
         return score_questions(
             binary_attributes(labels, len(self.splits_[0]), missing=missing, cuts=cuts),
@@ -361,11 +364,6 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         path : path
             A ``.npz`` file.  It holds directions and no embedding of anybody.
-
-        Raises
-        ------
-        StorageError
-            If it cannot be written.
         """
         check_is_fitted(self)
         save_model(path, self)
@@ -387,9 +385,7 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         StorageError
-            If the file is not there.
-        CorruptFileError
-            If it is damaged, or something else.
+            If the file is not there, damaged, or something else.
         """
         model = cls()
         load_model(path, model)

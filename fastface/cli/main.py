@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import fastface
-from fastface.cli import cluster, doctor, embed, report, run
+from fastface.cli import attributes, cluster, doctor, embed, report, run
 from fastface.cli.output import printable
 from fastface.errors import FastfaceError, NoFacesError
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", "-q", action="store_true", help="no progress")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    for module in (run, embed, cluster, report, doctor):
+    for module in (run, embed, cluster, attributes, report, doctor):
         module.add_parser(commands, common)
     return parser
 
