@@ -29,6 +29,9 @@ class Match(NamedTuple):
         The same when each cluster takes its commonest class, which grows with their number.
     many_to_one_random : float
         What random clusters of the same sizes get.
+    balanced, balanced_random : float
+        Mean over classes of the share that is right when each cluster takes the class that has
+        the largest share of its own rows there; and what random clusters get.
     adjusted_rand, adjusted_mutual_information : float
         Agreement corrected for chance: 0 is luck, 1 is perfect.
     """
@@ -37,6 +40,8 @@ class Match(NamedTuple):
     one_to_one_random: float
     many_to_one: float
     many_to_one_random: float
+    balanced: float
+    balanced_random: float
     adjusted_rand: float
     adjusted_mutual_information: float
 
@@ -81,6 +86,8 @@ def match_clusters(
         one_to_one_random=float(np.mean([_one_to_one(t) for t in random])),
         many_to_one=_many_to_one(table),
         many_to_one_random=float(np.mean([_many_to_one(t) for t in random])),
+        balanced=_balanced(table),
+        balanced_random=float(np.mean([_balanced(t) for t in random])),
         adjusted_rand=float(adjusted_rand_score(truth, found)),
         adjusted_mutual_information=float(adjusted_mutual_info_score(truth, found)),
     )
@@ -93,3 +100,7 @@ def _one_to_one(table: NDArray[Any]) -> float:
 
 def _many_to_one(table: NDArray[Any]) -> float:
     return float(table.max(axis=1).sum() / table.sum())
+
+
+def _balanced(table: NDArray[Any]) -> float:
+    return float((table / table.sum(axis=0)).max(axis=1).sum() / table.shape[1])

@@ -49,7 +49,7 @@ def split_stability(
     *,
     rng: np.random.Generator,
     parameters: SearchParameters | None = None,
-    n_repeats: int = 39,
+    n_repeats: int = 19,
     n_halves: int = 5,
 ) -> list[Stability]:
     """Find splits again in random halves, and in rows without structure.

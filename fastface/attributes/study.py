@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from fastface.attributes.audit import GroupErrors, audit_groups
 from fastface.attributes.checks import check_parameters
@@ -209,7 +210,10 @@ def study_attributes(
             "no label column can be compared with: " + "; ".join(skipped.values())
         )
     seed = model.random_state
-    with (progress or NullProgress()).step("attributes", 6, "steps") as step:
+    with (
+        (progress or NullProgress()).step("attributes", 6, "steps") as step,
+        threadpool_limits(1, user_api="blas"),  # the matrices are small, and there are many
+    ):
         if hasattr(model, "hyperplanes_"):
             model.apply(X, person_ids=person_ids)
         else:

@@ -85,12 +85,14 @@ def call(options: argparse.Namespace) -> int:
         from fastface.attributes.study import study_attributes
         from fastface.pipeline.storage import read_table
         from fastface.report.attributes import write_attributes
+        from fastface.report.folder import refuse_foreign
     except ModuleNotFoundError as error:
         raise MissingDependencyError.for_package(
             error.name or "a package", extra="faces,report", purpose="The page of attributes"
         ) from error
     folder = Path(options.run)
     embeddings = _embeddings(folder)
+    refuse_foreign(folder / "attributes")
     faces = read_table(folder / "faces.parquet").to_pydict()
     person_ids = np.asarray(faces["person_id"])
     if len(person_ids) != len(embeddings):

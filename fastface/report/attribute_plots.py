@@ -84,7 +84,7 @@ def score_rows(study: Study) -> list[ScoreRow]:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Accuracy of plain k-means by number of clusters, as points of two lines."""
+    """Balanced accuracy of plain k-means by number of clusters, as points of two lines."""
 
     name: str
     accuracy: str
@@ -106,11 +106,11 @@ def sweeps(study: Study) -> list[Sweep]:
         found.append(
             Sweep(
                 name,
-                _line([matches[k].many_to_one for k in clusters]),
-                _line([matches[k].many_to_one_random for k in clusters]),
-                matches[clusters[0]].many_to_one,
-                last.many_to_one,
-                last.many_to_one_random,
+                _line([matches[k].balanced for k in clusters]),
+                _line([matches[k].balanced_random for k in clusters]),
+                matches[clusters[0]].balanced,
+                last.balanced,
+                last.balanced_random,
                 clusters[-1],
             )
         )
