@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from fastface.attributes.audit import GroupErrors, audit_groups
 from fastface.attributes.checks import check_parameters
+from fastface.attributes.columns import attribute_columns, audited_groups, by_column
 from fastface.attributes.estimator import AttributeDiscovery
 from fastface.attributes.importance import Importance, attribute_importance, subspace_overlap
 from fastface.attributes.kmeans import plain_k_means
@@ -29,7 +30,6 @@ from fastface.progress import NullProgress, Progress
 __all__ = ["KMEANS_CLUSTERS", "Answer", "Study", "study_attributes"]
 
 KMEANS_CLUSTERS = tuple(range(2, 17))
-_AUDITED_SPLITS = 5
 
 
 @dataclass(frozen=True)
@@ -238,13 +238,13 @@ def study_attributes(
         if judged is not None:
             ids = np.asarray(judged)
             importances = attribute_importance(
-                X, ids, _attributes(model, questions), rng=np.random.default_rng([seed, 11])
+                X, ids, attribute_columns(model, questions), rng=np.random.default_rng([seed, 11])
             )
             step.advance()
             audit = audit_groups(
                 X,
                 ids,
-                _groups(model, questions),
+                audited_groups(model, questions),
                 rng=np.random.default_rng([seed, 12]),
                 found_ids=None if true_ids is None else np.asarray(person_ids),
             )
@@ -319,55 +319,26 @@ def _kmeans_matches(
     kmeans: Mapping[int, NDArray[np.int32]],
     seed: int,
 ) -> dict[str, dict[int, Match]]:
+    """Match clusters with the answers to each question, and with columns of several classes."""
+
+    def of_people(values: NDArray[np.int8]) -> NDArray[np.int8]:
+        return values if people is None else majority(values, people.codes, len(people))
+
+    truths: dict[str, NDArray[Any]] = {q.name: of_people(q.values) for q in questions}
+    for column, parts in by_column(questions).items():
+        if len(parts) > 1:
+            is_class = np.stack([of_people(part.values) == 1 for part in parts])
+            classes = np.where(is_class.sum(axis=0) == 1, is_class.argmax(axis=0), -1)
+            truths[f"{column}, {len(parts)} classes"] = classes
     found: dict[str, dict[int, Match]] = {}
-    for question in questions:
-        truth = question.values
-        if people is not None:
-            truth = majority(question.values, people.codes, len(people))
+    for name, truth in truths.items():
         known = truth >= 0
-        if len(np.unique(truth[known])) < 2:
-            continue
-        found[question.name] = {
-            k: match_clusters(clusters[known], truth[known], rng=np.random.default_rng([seed, k]))
-            for k, clusters in kmeans.items()
-        }
+        if len(np.unique(truth[known])) > 1:
+            found[name] = {
+                k: match_clusters(clusters[known], truth[known], rng=np.random.default_rng(seed))
+                for k, clusters in kmeans.items()
+            }
     return found
-
-
-def _attributes(
-    model: AttributeDiscovery, questions: Sequence[BinaryAttribute]
-) -> dict[str, NDArray[np.int8]]:
-    splits = {
-        names.name: side
-        for names, side in zip(
-            model.names_[:_AUDITED_SPLITS], model.splits_[:_AUDITED_SPLITS], strict=True
-        )
-    }
-    return {**splits, **{question.name: question.values for question in questions}}
-
-
-def _groups(
-    model: AttributeDiscovery, questions: Sequence[BinaryAttribute]
-) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    groups: dict[str, dict[str, NDArray[np.bool_]]] = {
-        names.name: {
-            names.sides[value] if names.sides != ("0", "1") else f"side {value}": side == value
-            for value in (0, 1)
-        }
-        for names, side in zip(
-            model.names_[:_AUDITED_SPLITS], model.splits_[:_AUDITED_SPLITS], strict=True
-        )
-    }
-    columns: dict[str, int] = {}
-    for question in questions:
-        columns[question.column] = columns.get(question.column, 0) + 1
-    for question in questions:
-        parts = groups.setdefault(question.column, {})
-        for value in (0, 1):
-            # Of one class against the rest, the rest is no group of its own.
-            if columns[question.column] == 1 or value == 1:
-                parts[question.classes[value]] = question.values == value
-    return groups
 
 
 def _notes(
