@@ -75,9 +75,9 @@ def principal_axes(X: NDArray[Any], n_axes: int) -> Axes:
     return Axes(mean, basis, variances[order], float(np.trace(covariance)))
 
 
-def project(X: NDArray[Any], axes: Axes) -> NDArray[np.float32]:
+def project(X: NDArray[Any], axes: Axes) -> NDArray[np.float64]:
     """Return the coordinates of every row on the axes, shape (n_samples, n_axes)."""
-    found = np.empty((len(X), axes.basis.shape[1]), np.float32)
+    found = np.empty((len(X), axes.basis.shape[1]))
     for part in blocks(*X.shape):
         found[part] = (X[part] - axes.mean) @ axes.basis
     return found
@@ -106,7 +106,7 @@ class Kurtosis:
         self._weight = np.where(self._a == self._b, 1.0, 2.0)
         moments = np.zeros((len(self._a), len(self._a)))
         for part in blocks(n, len(self._a)):
-            rows = Z[part].astype(np.float64) / scales
+            rows = Z[part] / scales
             products = rows[:, self._a] * rows[:, self._b]
             moments += products.T @ products
         self._moments = moments / n

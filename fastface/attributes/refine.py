@@ -55,7 +55,7 @@ class Halves:
 
 
 def refine(
-    Z: NDArray[np.float32],
+    Z: NDArray[np.float64],
     variances: NDArray[np.float64],
     directions: NDArray[np.float64],
     *,
@@ -81,7 +81,7 @@ def refine(
     """
     n = len(Z)
     directions = directions.copy()
-    thresholds = np.array([two_means_threshold(Z @ w.astype(np.float32)) for w in directions.T])
+    thresholds = np.array([two_means_threshold(along) for along in (Z @ directions).T])
     sides = _sides(Z, directions, thresholds)
     moving = np.arange(directions.shape[1])
     for _ in range(_MAX_ROUNDS):
@@ -119,17 +119,16 @@ def _discriminant(
 
 
 def _sides(
-    Z: NDArray[np.float32], directions: NDArray[np.float64], thresholds: NDArray[np.float64]
+    Z: NDArray[np.float64], directions: NDArray[np.float64], thresholds: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     sides = np.empty((len(Z), directions.shape[1]), np.bool_)
-    weights, cuts = directions.astype(np.float32), thresholds.astype(np.float32)
     for part in blocks(len(Z), max(Z.shape[1], directions.shape[1])):
-        sides[part] = Z[part] @ weights > cuts
+        sides[part] = Z[part] @ directions > thresholds
     return sides
 
 
-def _side_sums(Z: NDArray[np.float32], sides: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _side_sums(Z: NDArray[np.float64], sides: NDArray[np.bool_]) -> NDArray[np.float64]:
     sums = np.zeros((Z.shape[1], sides.shape[1]))
     for part in blocks(len(Z), max(Z.shape[1], sides.shape[1])):
-        sums += Z[part].T @ sides[part].astype(np.float32)
+        sums += Z[part].T @ sides[part].astype(np.float64)
     return sums
