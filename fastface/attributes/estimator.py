@@ -117,8 +117,6 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : array-like of shape (n_samples, n_features)
             Embeddings of photos.
-        y : object
-            Ignored: no label touches the choice of splits.
         person_ids : array-like of shape (n_samples,), optional
             Whom each photo shows.
 
@@ -231,7 +229,13 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return margins(self._check(X), self.hyperplanes_)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int8]:
-        """Return the side, 0 or 1, of new photos in every split, shape (n_samples, n_splits)."""
+        """Return the side of new photos in every split.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; the answer is 0 or 1, of shape (n_samples, n_splits).
+        """
         return sides(self._check(X), self.hyperplanes_)
 
     def divide(self, X: ArrayLike, person_ids: ArrayLike) -> NDArray[np.int8]:
@@ -306,11 +310,6 @@ class AttributeDiscovery(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         list of AttributeScore, or float
             For each question, between people by each person's commonest answer, and, where people
             were given, within people.
-
-        Raises
-        ------
-        InvalidInputError
-            If a column cannot be asked for, or there are no splits to compare.
         """
         check_is_fitted(self)
         if y is not None:

@@ -41,13 +41,25 @@ class SplitNode:
     children: tuple[SplitNode, ...]
 
     def walk(self) -> Iterator[SplitNode]:
-        """Yield this node and all below it, a branch at a time."""
+        """Go through this node and all below it, a branch at a time.
+
+        Yields
+        ------
+        SplitNode
+            Side 0 of a node with all below it comes before side 1.
+        """
         yield self
         for child in self.children:
             yield from child.walk()
 
     def paths(self, X: NDArray[Any]) -> NDArray[np.str_]:
-        """Return the path of the leaf that each row of `X` ends in."""
+        """Return the path of the leaf that each row ends in.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows.
+        """
         found = np.full(len(X), self.path, dtype=f"<U{max(1, self._depth())}")
         if self.split is not None:
             side = sides(X, [self.split])[:, 0]
