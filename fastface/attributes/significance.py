@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+# More people hardly narrow an interval, and every one of them is drawn thousands of times.
+_MOST_PEOPLE = 5000
+
+
 @dataclass(frozen=True)
 class AttributeScore:
     """How well the best split answers one question.
@@ -169,6 +173,8 @@ def score_within(
 ) -> AttributeScore | None:
     """Score divisions of each person's photos against one question.
 
+    Of more than 5,000 people who can be scored, a random part is.
+
     Parameters
     ----------
     name : str
@@ -246,6 +252,8 @@ def _score_division(
     table = table[(table.sum(axis=2) >= fewest).all(axis=1)]
     if len(table) < 2:
         return None
+    if len(table) > _MOST_PEOPLE:
+        table = table[np.sort(rng.choice(len(table), _MOST_PEOPLE, replace=False))]
     zeros, ones = table[:, 0].sum(axis=1), table[:, 1].sum(axis=1)
     on_one = table[:, :, 1].sum(axis=1)
 

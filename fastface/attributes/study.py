@@ -225,10 +225,10 @@ def study_attributes(
             units, model.hyperplanes_, rng=np.random.default_rng([seed, 10]), parameters=parameters
         )
         step.advance()
-        most = max(2, min(16, len(np.unique(units, axis=0))))
+        most = max(2, len(np.unique(units[:1000], axis=0)))
         kmeans = {k: plain_k_means(units, k, seed=seed) for k in KMEANS_CLUSTERS if k <= most}
         step.advance()
-        answers = _answers(X, model, people, questions, kmeans[2])
+        answers = _answers(X, units, model, people, questions, kmeans[2])
         matches = _kmeans_matches(questions, people, kmeans, seed)
         step.advance()
         notes = _notes(model, people, questions, answers)
@@ -273,6 +273,7 @@ def study_attributes(
 
 def _answers(
     X: NDArray[Any],
+    units: NDArray[Any],
     model: AttributeDiscovery,
     people: People | None,
     questions: Sequence[BinaryAttribute],
@@ -301,7 +302,7 @@ def _answers(
             if people is not None:
                 of_people = majority(values, people.codes, len(people))
                 whose = np.flatnonzero(of_people >= 0)
-                rows, truth = people.means(X)[whose], of_people[whose]
+                rows, truth = units[whose], of_people[whose]
             ceiling = linear_probe(rows, truth, whose, rng=rng)
         elif score.level == "within":
             ceiling = probe_within(X[known], values[known], codes[known], rng=rng)
