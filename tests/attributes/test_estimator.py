@@ -113,10 +113,11 @@ def test_tree_divides_each_side_along_its_own_direction() -> None:
 
 def test_same_seed_same_splits_whatever_the_threads(crowd: Labelled) -> None:
     X, truth = crowd
-    models = []
+    many = np.tile(X, (8, 4)) + np.random.default_rng(0).standard_normal((4800, 96))
+    ids, models = np.tile(truth["person"], 8) + 60 * np.arange(4800) // 600, []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            models.append(clone(AttributeDiscovery()).fit(X, person_ids=truth["person"]))
+            models.append(clone(AttributeDiscovery(max_depth=1)).fit(many, person_ids=ids))
     one, two = models
     for a, b in zip(one.hyperplanes_, two.hyperplanes_, strict=True):
         assert np.array_equal(a.direction, b.direction)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fastface import AttributeDiscovery
 from fastface.cli import main
+from fastface.cli.attribute_labels import read_labels
 from fastface.report.attribute_plots import paper_figure
 
 Labelled = tuple[np.ndarray, dict[str, np.ndarray]]
@@ -135,6 +136,26 @@ def test_labels_by_photo_mean_its_largest_face(
     document = json.loads(capsys.readouterr().out)
     assert document["attributes"][0]["score"]["balanced_accuracy"] == 1
     assert not document["people_are_known"]
+
+
+def test_what_a_line_is_about(tmp_path: Path) -> None:
+    faces = {
+        "face_id": [0, 1, 2, 3],
+        "photo": ["a.jpg", "a.jpg", "b.jpg", "c.jpg"],
+        "size": [10.0, 30.0, 20.0, 20.0],
+        "person_id": [7, 8, 7, 9],
+    }
+    path = tmp_path / "labels.csv"
+    path.write_text("photo,identity,x\na.jpg,Ann,1\nb.jpg,,0\n", encoding="utf-8-sig")
+    by_photo = read_labels(path, faces, set(), None)
+    assert by_photo.columns["x"].tolist() == ["", "1", "0", ""]
+    assert by_photo.people is not None
+    assert by_photo.people.tolist() == ["", "Ann", "", ""]
+    assert by_photo.n_labelled == 2
+    path.write_text("person_id,x\n7,yes\n9,no\n")
+    by_person = read_labels(path, faces, set(), None)
+    assert by_person.columns["x"].tolist() == ["yes", "", "yes", "no"]
+    assert by_person.people is None
 
 
 @pytest.mark.parametrize(

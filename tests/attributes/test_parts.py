@@ -56,10 +56,12 @@ def test_pursuit_finds_the_two_bumps() -> None:
     Z = RNG.standard_normal((3000, 8))
     Z[:, 5] = np.where(RNG.random(3000) < 0.5, 1, -1) + 0.3 * Z[:, 5]
     Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
+    turn = np.linalg.qr(RNG.standard_normal((8, 8)))[0]  # no axis is the answer
+    Z = Z @ turn
     first = least_kurtosis_directions(
         Kurtosis(Z, np.ones(8)), n_starts=10, n_keep=3, rng=np.random.default_rng(0)
     )[0]
-    assert abs(first[5]) > 0.99
+    assert abs(turn[5] @ first) > 0.99
     assert kurtosis(Z @ first, fisher=False) < 1.5
 
 

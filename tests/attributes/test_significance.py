@@ -116,10 +116,10 @@ def test_false_discoveries_are_controlled() -> None:
     from dataclasses import replace
 
     score = score_between("q", sides, truth, rng=rng)
-    given = [replace(score, p_value=p) for p in (0.01, 0.04, 0.03, 0.005, 0.5)]
+    given = [replace(score, p_value=p) for p in (0.011, 0.04, 0.03, 0.01, 0.5)]
     q = [s.q_value for s in control_false_discoveries(given)]
-    # 0.005·5/1, 0.01·5/2, 0.03·5/3, 0.04·5/4, 0.5: the step-up leaves them as they are.
-    assert q == pytest.approx([0.025, 0.05, 0.05, 0.025, 0.5])
+    # 0.01·5/1, 0.011·5/2, 0.03·5/3, 0.04·5/4, 0.5, and none above a later one.
+    assert q == pytest.approx([0.0275, 0.05, 0.05, 0.0275, 0.5])
     assert control_false_discoveries([]) == []
 
 
