@@ -216,6 +216,8 @@ def test_what_is_no_run_is_refused(
         ("skin tone", "between", 0.993),
         ("age ≥ 65", "between", 0.941),
         ("Image", "between", None),
+        ("race", "between", 0.993),
+        ("race = White", "between", None),
         ("No_Beard", "within", 0.9),
         ("No_Beard", "between", None),
         ("Eyeglasses", "within", 0.76),
