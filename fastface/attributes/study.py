@@ -165,6 +165,7 @@ def study_attributes(
     missing: Sequence[object] = (),
     cuts: Mapping[str, tuple[float, float]] | None = None,
     discovery: AttributeDiscovery | None = None,
+    found_elsewhere: bool = False,
     progress: Progress | None = None,
 ) -> Study:
     """Study what embeddings tell apart.
@@ -184,6 +185,9 @@ def study_attributes(
         See `AttributeDiscovery.score`.
     discovery : AttributeDiscovery, optional
         With parameters of your own.  One that is fitted, or loaded, is applied as it is.
+    found_elsewhere : bool
+        The splits of `discovery` were found in other rows: whether they would be found again is
+        not asked of these.
     progress : Progress, optional
         What to tell how far the work is.
 
@@ -221,8 +225,15 @@ def study_attributes(
         people = model._people
         units = X if people is None else people.means(X)
         step.advance()
-        stability = split_stability(
-            units, model.hyperplanes_, rng=np.random.default_rng([seed, 10]), parameters=parameters
+        stability = (
+            []
+            if found_elsewhere
+            else split_stability(
+                units,
+                model.hyperplanes_,
+                rng=np.random.default_rng([seed, 10]),
+                parameters=parameters,
+            )
         )
         step.advance()
         most = max(2, len(np.unique(units[:1000], axis=0)))
@@ -232,6 +243,8 @@ def study_attributes(
         matches = _kmeans_matches(questions, people, kmeans, seed)
         step.advance()
         notes = _notes(model, people, questions, answers)
+        if found_elsewhere:
+            notes.append("The splits were found in other photos; strength and tree are of those.")
         judged = person_ids if true_ids is None else true_ids
         importances: list[Importance] = []
         audit: list[GroupErrors] = []

@@ -117,6 +117,7 @@ def call(options: argparse.Namespace) -> int:
         missing=options.missing,
         cuts=cuts,
         discovery=model,
+        found_elsewhere=bool(options.model),
         progress=progress,
     )
     page = write_attributes(folder, study, embeddings, person_ids, progress=progress)
