@@ -25,7 +25,7 @@ class Task:
     """A yes-or-no question about some rows.
 
     `paper` is the figure of arXiv:2102.03176, `target` what this project set out to reach;
-    `chosen_on` says that settings were chosen looking at this task.
+    `chosen_on` says that settings were chosen for this task.
     """
 
     name: str

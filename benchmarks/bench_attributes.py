@@ -301,7 +301,8 @@ def run(options: argparse.Namespace) -> int:
             table("one fit on all of utk, nothing balanced", headers, mixture(source))
             headers = ["attribute", "directions", "variance", "TAR", "change", "first", "random"]
             table("importance, celeba, TAR at FAR 0.1 %", headers, importance(source))
-        print("\n* settings were chosen looking at this task; n × m: people × photos of each")
+        print("\n* settings were chosen for this task, the others were in view")
+        print("n × m: people × photos of each")
     else:
         print(f"the labelled photos are not at {FACES}: nothing to score")
     rows = 2000 if options.smoke else options.rows
