@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fastface.attributes import AttributeDiscovery
     from fastface.backends import (
         available_isas,
         get_isa,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fastface.prepared import prepare
 
 __all__ = [
+    "AttributeDiscovery",
     "Embedder",
     "IdentityClustering",
     "NeighborGraph",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AttributeDiscovery": "fastface.attributes",
     "Embedder": "fastface.embedder",
     "IdentityClustering": "fastface.identities",
     "NeighborGraph": "fastface.graph",

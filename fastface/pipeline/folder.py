@@ -223,7 +223,8 @@ class RunFolder:
         with storage_errors(self.path):
             keep_names(self.path)
             (self.path / _SUMMARY).unlink(missing_ok=True)
-            self._discard(self.path / "report")
+            for made_of_it in ("report", "attributes"):
+                self._discard(self.path / made_of_it)
             for name in (*_TABLES, _PHOTOS):
                 (self.path / name).unlink(missing_ok=True)
         self.discard_shards()

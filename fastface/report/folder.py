@@ -28,7 +28,7 @@ def replacing(target: Path) -> Iterator[Path]:
     StorageError
         If `target` is there and is not a report, or if the disk refuses.
     """
-    _refuse_foreign(target)
+    refuse_foreign(target)
     building = target.with_name(f".{target.name}-building")
     retired = target.with_name(f".{target.name}-retired")
     try:
@@ -37,7 +37,7 @@ def replacing(target: Path) -> Iterator[Path]:
             _empty(building)  # what a killed process left
             (building / MARKER).write_text("A report written by fastface.\n", encoding="utf-8")
             yield building
-            _refuse_foreign(target)
+            refuse_foreign(target)
             _swap(building, target, retired)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
@@ -53,7 +53,8 @@ def replacing(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_foreign(target: Path) -> None:
+    """Raise `StorageError` if something is at `target` that fastface did not write."""
     if not os.path.lexists(target):
         return
     is_folder = target.is_dir() and not target.is_symlink()

@@ -83,6 +83,7 @@ def test_force_removes_what_fastface_made_and_nothing_else(folder: Path) -> None
     (folder / "shards" / "00000000").mkdir(parents=True)
     (folder / "report").mkdir()
     (folder / "report" / "index.html").write_text("old")
+    (folder / "attributes").mkdir()
     (folder / "notes.txt").write_text("mine")
     enter(folder, make_job(upsample=1), force=True)
     assert sorted(path.name for path in folder.iterdir()) == [
