@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from fastface.graph import NeighborGraph
     from fastface.identities import IdentityClustering
     from fastface.prepared import prepare
+    from fastface.kmeans import KMeans
 
 __all__ = [
     "Embedder",
     "IdentityClustering",
+    "KMeans",
     "NeighborGraph",
     "__version__",
     "assign",
@@ -49,6 +51,7 @@ __all__ = [
 _HOME = {
     "Embedder": "fastface.embedder",
     "IdentityClustering": "fastface.identities",
+    "KMeans": "fastface.kmeans",
     "NeighborGraph": "fastface.graph",
     "assign": "fastface.distances",
     "available_isas": "fastface.backends",

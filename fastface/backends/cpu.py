@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface import _kernels
 from fastface.backends.protocol import LloydStep, Neighbors
+
+if TYPE_CHECKING:
+    from fastface.backends.cpu_kmeans import CpuKMeans
 
 __all__ = ["CpuBackend"]
 
@@ -20,6 +23,13 @@ class CpuBackend:
 
     name = "cpu"
     checks_values = True
+
+    @property
+    def kmeans(self) -> CpuKMeans:
+        """Return the kernels of k-means."""
+        from fastface.backends.cpu_kmeans import CpuKMeans
+
+        return CpuKMeans()
 
     def topk(
         self,

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.backends.kmeans_protocol import KMeansKernels
+
 __all__ = ["Backend", "LloydStep", "Neighbors"]
 
 Matrix = NDArray[Any]
@@ -50,6 +52,11 @@ class Backend(Protocol):
 
     name: str
     checks_values: bool
+
+    @property
+    def kmeans(self) -> KMeansKernels:
+        """Return the kernels of k-means."""
+        ...
 
     def topk(
         self,

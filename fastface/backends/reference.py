@@ -8,12 +8,15 @@ float64 definition where float32 has lost too many digits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends.protocol import LloydStep, Neighbors
+
+if TYPE_CHECKING:
+    from fastface.backends.reference_kmeans import ReferenceKMeans
 
 __all__ = ["ReferenceBackend", "distance_keys"]
 
@@ -132,6 +135,13 @@ class ReferenceBackend:
 
     name = "reference"
     checks_values = False
+
+    @property
+    def kmeans(self) -> ReferenceKMeans:
+        """Return the kernels of k-means."""
+        from fastface.backends.reference_kmeans import ReferenceKMeans
+
+        return ReferenceKMeans()
 
     def topk(
         self,
