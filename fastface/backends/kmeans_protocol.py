@@ -24,7 +24,10 @@ class Seeder(Protocol):
     1 / scale: an integer, so that potentials of partitions add up exactly.
     """
 
-    nearest: NDArray[np.float64]
+    @property
+    def nearest(self) -> NDArray[np.float64]:
+        """Return the distance of every row to the nearest center so far."""
+        ...
 
     def begin(self, center: Matrix) -> float:
         """Take the first center; return the largest weighted distance to it."""
@@ -91,7 +94,7 @@ class KMeansKernels(Protocol):
         ...
 
     def column_range(self, X: Matrix, *, n_threads: int = 1) -> NDArray[np.float64]:
-        """Return the largest magnitude of every feature; NaN where there is one."""
+        """Return the largest magnitude of every feature; NaN where a value is no number."""
         ...
 
     def column_moments(

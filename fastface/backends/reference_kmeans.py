@@ -72,7 +72,7 @@ class ReferenceSeeder:
         self._scale = 1.0
 
     def _distances(self, center: Matrix) -> NDArray[np.float64]:
-        keys: NDArray[np.float64] = distance_keys(center[None], self._X, self._metric)[0]
+        keys: NDArray[np.float64] = distance_keys(np.atleast_2d(center), self._X, self._metric)[0]
         return keys
 
     def _shares(self, distances: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -168,11 +168,11 @@ class ReferenceKMeans:
         return own_keys(X, centers, labels, metric)
 
     def column_range(self, X: Matrix, *, n_threads: int = 1) -> NDArray[np.float64]:
-        """Return the largest magnitude of every feature; NaN where there is one."""
+        """Return the largest magnitude of every feature; NaN where a value is no number."""
         with np.errstate(invalid="ignore"):
             low, high = X.min(axis=0), X.max(axis=0)
             largest: NDArray[np.float64] = np.maximum(-low.astype(np.float64), high)
-        return largest.astype(np.float64)
+        return np.where(np.isfinite(largest), largest, np.nan)
 
     def column_moments(
         self, X: Matrix, scales: NDArray[np.float64], low_scale: float, *, n_threads: int = 1

@@ -105,7 +105,7 @@ def greedy_plus_plus(
     if n_clusters == 1:
         return chosen
     seeder = rows.kernels.seeder(rows.X, rows.weights, rows.metric, n_threads=rows.n_threads)
-    farthest = seeder.begin(rows.X[chosen[0]])
+    farthest = seeder.begin(rows.X[chosen[:1]])
     potential = seeder.set_scale(float(power_of_two_below(farthest, grid_bits(n))))
     for step in range(1, n_clusters):
         if potential == 0:  # every row lies on a center: the rest are copies
