@@ -112,6 +112,10 @@ class RowBlocks:
                 self._advise(start, stop, "MADV_DONTNEED")
         return out
 
+    def release(self) -> None:
+        """Let go of all pages of a mapped file."""
+        self._advise(0, len(self.X), "MADV_DONTNEED")
+
     def _advise(self, first: int, last: int, advice: str) -> None:
         option = getattr(mmap, advice, None)
         last = min(last, len(self.X))

@@ -87,9 +87,7 @@ def test_columns(isa: str, dtype: type) -> None:
     x = rows(2100, 13, dtype)
     largest = REFERENCE.column_range(x)
     assert CPU.column_range(x, n_threads=2).tobytes() == largest.tobytes()
-    scales = np.stack(
-        [FixedPoint.for_rows(len(x), largest**power).scales for power in (1, 2)]
-    )
+    scales = np.stack([FixedPoint.for_rows(len(x), largest**power).scales for power in (1, 2)])
     np.testing.assert_array_equal(
         CPU.column_moments(x, scales, 2.0**40, n_threads=3),
         REFERENCE.column_moments(x, scales, 2.0**40),
