@@ -93,8 +93,9 @@ class Problem:
         *,
         n_threads: int,
         columns: ColumnRange | None = None,
+        largest_weight: float | None = None,
     ) -> Problem:
-        """Return the problem that is these rows and no others.
+        """Return the problem that is these rows, and no others if the last two are left out.
 
         Parameters
         ----------
@@ -109,7 +110,9 @@ class Problem:
         n_threads : int
             Threads of a step.
         columns : ColumnRange, optional
-            Of the rows, if it has been measured.
+            Of all partitions together.
+        largest_weight : float, optional
+            Likewise.
         """
         if columns is None:
             columns = measure(rows, kernels, n_threads)
@@ -124,8 +127,11 @@ class Problem:
                 masses = np.where(factors > 0.0, 1.0 if weights is None else weights, 0.0)
             if weights is not None:
                 factors *= weights
-        largest = 1.0 if weights is None else float(weights.max())
-        return cls(rows, kernels, metric, columns, largest, weights, factors, masses, n_threads)
+        if largest_weight is None:
+            largest_weight = 1.0 if weights is None else float(weights.max())
+        return cls(
+            rows, kernels, metric, columns, largest_weight, weights, factors, masses, n_threads
+        )
 
     def on(self, X: Matrix, weights: NDArray[np.float64] | None) -> Problem:
         """Return the same problem for other rows."""
