@@ -90,7 +90,7 @@ class Checkpoint:
             If it is no checkpoint.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 stored = json.loads(str(file["job"]))
                 state = json.loads(str(file["state"]))
                 arrays = {

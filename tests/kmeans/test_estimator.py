@@ -213,26 +213,6 @@ def test_scaled_weights_and_unit_weights(Estimator: Any) -> None:
     np.testing.assert_array_equal(weights, before)
 
 
-@pytest.mark.parametrize("init", ["k-means++", "random", "k-means||"])
-def test_rows_without_weight_are_not_chosen(init: str) -> None:
-    rng = np.random.default_rng(0)
-    x, _ = make_blobs(n_samples=2000, n_features=5, centers=10, random_state=1)
-    weights = rng.uniform(size=len(x))
-    weights[::2] = 0.0
-    for seed in range(3):
-        model = KMeans(10, init=init, random_state=seed, max_iter=1, tol=1e9, n_init=1)
-        centers: list[Any] = []
-        model.callback = lambda report, centers=centers: centers.append(report)
-        model.fit(x, sample_weight=weights)
-        kept = KMeans(10, init=init, random_state=seed, n_init=1).fit(x[1::2], weights[1::2])
-        assert np.isfinite(kept.inertia_)
-    if init != "k-means||":
-        from fastface.kmeans.randomness import Draws
-        from fastface.kmeans.seeding import random_rows
-
-        assert (weights[random_rows(weights, len(x), 900, Draws(0))] > 0).all()
-
-
 @pytest.mark.parametrize("tol", [1e-2, 0])
 def test_verbose(capsys: pytest.CaptureFixture[str], tol: float) -> None:
     x = np.random.default_rng(0).normal(size=(5000, 10))
