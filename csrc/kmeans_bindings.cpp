@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "lloyd.hpp"
+#include "pruning.hpp"
 #include "seeding.hpp"
 
 namespace fastface {
@@ -105,6 +106,28 @@ Integers moments_of_columns(const py::array& x, const Doubles& scales, double lo
   return result;
 }
 
+py::tuple assign_with_bounds(const py::array& x, const py::array& centers, const Labels& names,
+                             const Labels& places, const py::array_t<float>& moves,
+                             const std::string& metric, Labels labels, py::array_t<float> lower,
+                             int n_threads) {
+  PrunedProblem problem{as_matrix(x), as_matrix(centers), nullptr,  nullptr,
+                        nullptr,      parse_metric(metric), n_threads};
+  require_same_width(problem.rows, problem.centers);
+  const std::int64_t n_clusters = problem.centers.rows;
+  const std::int64_t n_groups = (n_clusters + group_size() - 1) / group_size();
+  problem.names = checked_labels(names, n_clusters, n_clusters);
+  problem.places = checked_labels(places, n_clusters, n_clusters);
+  require(moves, {n_groups});
+  require(lower, {problem.rows.rows, n_groups});
+  checked_labels(labels, problem.rows.rows, n_clusters);
+  problem.moves = moves.data();
+  std::int32_t* label = labels.mutable_data();
+  float* bounds = lower.mutable_data();
+  const PruningStatistics statistics = without_gil(
+      [&](Interrupt& interrupt) { return assign_pruned(problem, label, bounds, interrupt); });
+  return py::make_tuple(statistics.scored_pairs, statistics.decided_pairs);
+}
+
 // A seeder and the arrays it looks at.
 struct OwningSeeder {
   OwningSeeder(const py::array& x, const std::optional<Doubles>& row_weights,
@@ -142,6 +165,12 @@ void bind_kmeans(py::module_& m) {
   m.def("column_range", &range_of_columns, py::arg("x").noconvert(), py::arg("n_threads"));
   m.def("column_moments", &moments_of_columns, py::arg("x").noconvert(),
         py::arg("scales").noconvert(), py::arg("low_scale"), py::arg("n_threads"));
+
+  m.def("group_size", &group_size);
+  m.def("assign_pruned", &assign_with_bounds, py::arg("x").noconvert(),
+        py::arg("centers").noconvert(), py::arg("names").noconvert(),
+        py::arg("places").noconvert(), py::arg("moves").noconvert(), py::arg("metric"),
+        py::arg("labels").noconvert(), py::arg("lower").noconvert(), py::arg("n_threads"));
 
   py::class_<OwningSeeder>(m, "Seeder")
       .def(py::init<const py::array&, const std::optional<Doubles>&, const std::string&, int>(),

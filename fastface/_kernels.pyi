@@ -50,6 +50,18 @@ def column_range(x: NDArray[Any], n_threads: int) -> NDArray[np.float64]: ...
 def column_moments(
     x: NDArray[Any], scales: NDArray[np.float64], low_scale: float, n_threads: int
 ) -> NDArray[np.int64]: ...
+def group_size() -> int: ...
+def assign_pruned(
+    x: NDArray[Any],
+    centers: NDArray[Any],
+    names: NDArray[np.int32],
+    places: NDArray[np.int32],
+    moves: NDArray[np.float32],
+    metric: str,
+    labels: NDArray[np.int32],
+    lower: NDArray[np.float32],
+    n_threads: int,
+) -> tuple[int, int]: ...
 
 class PreparedCandidates:
     def __init__(self, y: NDArray[Any], metric: str, n_threads: int) -> None: ...

@@ -190,6 +190,33 @@ class ReferenceKMeans:
         """Return the norm of every row."""
         return row_norms(X)
 
+    def group_size(self) -> int:
+        """Return how many centers make a group for `assign_pruned`."""
+        return 32
+
+    def assign_pruned(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        names: NDArray[np.int32],
+        places: NDArray[np.int32],
+        moves: NDArray[np.float32],
+        metric: str,
+        labels: NDArray[np.int32],
+        lower: NDArray[np.float32],
+        *,
+        n_threads: int = 1,
+    ) -> tuple[int, int]:
+        """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
+
+        `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
+        ``places`` the inverse.  ``lower[i, g]`` bounds the distance of row i to group g from below
+        once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
+        row and group were scored, and how many pairs of row and center the definition decided.
+        """
+        labels[:] = self.nearest_center(X, centers[places], metric)
+        return lower.size, lower.size * self.group_size()
+
     def seeder(
         self, X: Matrix, weights: NDArray[np.float64] | None, metric: str, *, n_threads: int = 1
     ) -> ReferenceSeeder:

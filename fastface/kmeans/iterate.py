@@ -83,6 +83,7 @@ def iterate(
     """
     n, (n_clusters, n_features) = len(problem.rows), centers.shape
     assigner = assigner or ExhaustiveAssigner(problem)
+    assigner.forget()
     grid = problem.grid()
     totals = ClusterSums.zeros(n_clusters, n_features)
     latest: NDArray[np.int32] | None = None

@@ -178,10 +178,17 @@ class ClusterSums:
 class Assigner(Protocol):
     """Finds the nearest center of every row; all of them return the same labels."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
 
     def begin(self, centers: Matrix) -> None:
         """Take new centers."""
+        ...
+
+    def forget(self) -> None:
+        """Start anew, with centers that have nothing to do with the last ones."""
         ...
 
     def assign(
@@ -202,6 +209,9 @@ class ExhaustiveAssigner:
     def begin(self, centers: Matrix) -> None:
         """Take new centers."""
         self._centers = centers
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
 
     def assign(
         self, part: slice, chunk: Matrix, previous: NDArray[np.int32] | None

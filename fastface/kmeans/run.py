@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IterationReport", "Run"]
 
+_BOUNDS_SHARE = 2  # of the memory limit that bounds may take
 _SEEDING_SHARE = 2  # of the memory limit that rows gathered for k-means++ may take
 
 
@@ -78,7 +79,9 @@ class Run:
         )
         self._progress = Progress()
         self._state: IterationState | None = None
-        self.assigner = make_assigner(model.algorithm, problem)
+        limit = parse_memory(model.memory_limit)
+        spare = None if limit is None else limit // _BOUNDS_SHARE
+        self.assigner = make_assigner(model.algorithm, problem, model.n_clusters, spare)
         self.best: LloydResult | None = None
 
     def all(self) -> None:
