@@ -117,11 +117,11 @@ class PrunedWorker {
     const auto threshold = static_cast<float>(
         std::sqrt(squared * (1.0 + kRelativeSlack) + slack) * (1.0 + kRelativeSlack));
     float* bounds = lower_ + (first_ + row) * screen_.n_panels();
-    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel) {
+    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel)
       bounds[panel] = (bounds[panel] - problem_.moves[panel]) * kShrink;
+    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel)
       if (!(bounds[panel] > threshold))
         wanted_[static_cast<std::size_t>(panel)].push_back(static_cast<std::int32_t>(row));
-    }
   }
 
   void score(std::int64_t panel, const std::int32_t* rows, std::size_t count,
@@ -131,6 +131,7 @@ class PrunedWorker {
     const int width = kernels.panel_width;
     alignas(64) float scores[kMaxTileRows * kMaxPanelWidth];
     std::uint32_t survivors[kMaxTileRows];
+    float best[kMaxTileRows];
     float norms[kMaxTileRows] = {}, slacks[kMaxTileRows] = {}, bars[kMaxTileRows];
     float residuals[kMaxTileRows] = {}, scales[kMaxTileRows] = {};
     std::int32_t offsets[kMaxTileRows] = {};
@@ -150,8 +151,8 @@ class PrunedWorker {
                     static_cast<std::size_t>(bytes));
       }
     }
-    // Every score is wanted, for the bound.
-    std::fill(bars, bars + kMaxTileRows, -kInfinity);
+    for (std::size_t r = 0; r < count; ++r) bars[r] = bars_[static_cast<std::size_t>(rows[r])];
+    std::fill(bars + count, bars + kMaxTileRows, kInfinity);
     panels_.show(panel, tile);
     tile.dim = screen_.padded_dim();
     tile.norms = norms;
@@ -159,30 +160,28 @@ class PrunedWorker {
     tile.bars = bars;
     tile.scores = scores;
     tile.survivors = survivors;
+    tile.best = best;
     tile.row_stride = stride_;
     tile.rows = values_.get();
     tile.int8_rows = integers_.get();
     tile.residuals = residuals;
     tile.row_scales = scales;
     tile.row_offsets = offsets;
-    integers ? kernels.score_tile_int8(tile) : kernels.score_tile(tile);
+    const std::uint32_t reached =
+        integers ? kernels.score_tile_int8_bounding(tile) : kernels.score_tile_bounding(tile);
 
     const std::int64_t base = panel * width;
-    const int lanes =
-        static_cast<int>(std::min<std::int64_t>(width, problem_.centers.rows - base));
     for (std::size_t r = 0; r < count; ++r) {
       const std::int64_t row = rows[r];
-      const LoadedRow& loaded = block_.loaded(row);
       const float error = tile.norms[r] * tile.slope + tile.offset + residuals[r] * tile.reach;
-      const float* own = scores + static_cast<int>(r) * width;
-      float best = own[0];
-      for (int lane = 1; lane < width; ++lane) best = best < own[lane] ? own[lane] : best;
       lower_[(first_ + row) * screen_.n_panels() + panel] =
-          distance_below(loaded, problem_.metric, best + error);
-      float& bar = bars_[static_cast<std::size_t>(row)];
-      if (best + error < bar) continue;
-      for (int lane = 0; lane < lanes; ++lane) {
-        if (own[lane] + error < bar) continue;
+          distance_below(block_.loaded(row), problem_.metric, best[r] + error);
+      if ((reached >> r & 1) == 0) continue;
+      for (std::uint32_t mask = survivors[r]; mask != 0; mask &= mask - 1) {
+        const int lane = __builtin_ctz(mask);
+        float& bar = bars_[static_cast<std::size_t>(row)];
+        if (base + lane >= problem_.centers.rows) continue;
+        if (scores[static_cast<int>(r) * width + lane] + error < bar) continue;  // raised since
         decide(row, base + lane, bar, statistics);
       }
     }

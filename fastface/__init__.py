@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from fastface.identities import IdentityClustering
     from fastface.kmeans import KMeans, MiniBatchKMeans, kmeans_plusplus
     from fastface.prepared import prepare
-    from fastface.kmeans import KMeans
 
 __all__ = [
     "Embedder",

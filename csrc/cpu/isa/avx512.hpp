@@ -33,10 +33,6 @@ struct Simd {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
-  static void round_add(Doubles values, std::int64_t* sums) {
-    const __m512i old = _mm512_loadu_si512(sums);
-    _mm512_storeu_si512(sums, _mm512_add_epi64(old, _mm512_cvtpd_epi64(values)));
-  }
 };
 
 template <int kTile>
@@ -85,7 +81,7 @@ inline std::uint32_t join(__mmask16 left, __mmask16 right) {
 }
 
 // Holds the scores of a tile against the bars of its rows; `errors` has one lane a row.
-template <int kTile, bool kRaising>
+template <int kTile, bool kRaising, bool kBounding = false>
 inline __attribute__((always_inline)) std::uint32_t hold_to_bars(const ScoreTile& tile,
                                                                  __m512 errors,
                                                                  const Accumulators<kTile>& acc) {
@@ -101,6 +97,7 @@ inline __attribute__((always_inline)) std::uint32_t hold_to_bars(const ScoreTile
     // The maximum loses a NaN only to a number; where NaN occurs, thresholds are -infinity.
     const __m512 best = _mm512_max_ps(acc.at[r][0], acc.at[r][1]);
     reached |= std::uint32_t{reaches(best, _mm512_set1_ps(threshold[r])) != 0} << r;
+    if (kBounding) tile.best[r] = _mm512_reduce_max_ps(best);
   }
   if (reached == 0) return 0;
 
@@ -133,7 +130,7 @@ inline __m512 load_lanes(const float* values) {
   return _mm512_maskz_loadu_ps((1u << kTile) - 1, values);
 }
 
-template <int kTile, bool kRaising>
+template <int kTile, bool kRaising, bool kBounding = false>
 std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
@@ -148,7 +145,7 @@ std::uint32_t score_tile(const ScoreTile& tile) {
   const __m512 errors =
       _mm512_add_ps(_mm512_mul_ps(load_lanes<kTile>(tile.norms), _mm512_set1_ps(tile.slope)),
                     _mm512_set1_ps(tile.offset));
-  return hold_to_bars<kTile, kRaising>(tile, errors, acc);
+  return hold_to_bars<kTile, kRaising, kBounding>(tile, errors, acc);
 }
 
 template <Metric kMetric>
@@ -208,6 +205,7 @@ inline KernelTable avx512_table() {
   t.panel_width = kWidth;
   t.score_tile = score_tile<kRows, false>;
   t.score_tile_raising = score_tile<kRows, true>;
+  t.score_tile_bounding = score_tile<kRows, false, true>;
   t.score_row = score_tile<1, false>;
   t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
   t.distance_tile[1] = distance_tile<Metric::kEuclidean>;
