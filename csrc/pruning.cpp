@@ -18,24 +18,43 @@ constexpr double kRelativeSlack = 1e-6;
 constexpr double kCosineSlack = 1e-11;
 constexpr float kShrink = 1.0f - 0x1p-21f;  // more than the roundings of one update take
 
+// Rows of a block are whole cache lines, aligned to them.
+template <typename T>
+void copy_lines(const T* from, std::int64_t count, T* to) {
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t j = 0; j < count; j += kLine) std::memcpy(to + j, from + j, 64);
+}
+
 // The distance in which bounds are kept, which obeys the triangle inequality: Euclidean, for
 // cosine between unit vectors.
 double squared_length(Metric metric, double key) {
   return metric == Metric::kCosine ? 2.0 * key : key;
 }
 
-// A lower bound on the distance of a row to all candidates whose true score is at most `score`.
-float distance_below(const LoadedRow& loaded, Metric metric, float score) {
-  if (loaded.blind) return 0.0f;
-  double squared;
-  if (metric == Metric::kCosine) {
-    const double length = std::sqrt(loaded.squares);
-    squared = length > 0.0 ? 2.0 - 2.0 * static_cast<double>(score) / length - kCosineSlack : 0.0;
-  } else {
-    squared = (loaded.squares - 2.0 * static_cast<double>(score)) / (loaded.scale * loaded.scale);
+// A lower bound on the distance to all candidates whose true score is at most `score`: squares it
+// and take `slope` times the score from `square` first.
+struct BoundOf {
+  explicit BoundOf(const LoadedRow& loaded, Metric metric) {
+    if (loaded.blind) return;
+    if (metric == Metric::kCosine) {
+      const double length = std::sqrt(loaded.squares);
+      if (length == 0.0) return;
+      square = 2.0 - kCosineSlack;
+      slope = 2.0 / length;
+    } else {
+      const double inverse = 1.0 / (loaded.scale * loaded.scale);
+      square = loaded.squares * inverse;
+      slope = 2.0 * inverse;
+    }
   }
-  return squared > 0.0 ? static_cast<float>(std::sqrt(squared)) * kShrink : 0.0f;
-}
+  double square = 0.0;  // nothing is known of a row without direction, or beyond float32
+  double slope = 0.0;
+
+  float operator()(float score) const {
+    const double squared = square - slope * static_cast<double>(score);
+    return static_cast<float>(std::sqrt(squared > 0.0 ? squared : 0.0)) * kShrink;
+  }
+};
 
 class PrunedWorker {
  public:
@@ -57,7 +76,9 @@ class PrunedWorker {
         integers_(panels.precision() == Precision::kInt8 ? kMaxTileRows * stride_ : 0),
         keys_(kRowsPerBlock),
         bars_(kRowsPerBlock),
-        wanted_(static_cast<std::size_t>(screen.n_panels())) {}
+        n_panels_(screen.n_panels()),
+        counts_(static_cast<std::size_t>(n_panels_)),
+        wanted_(static_cast<std::size_t>(n_panels_ * kRowsPerBlock)) {}
 
   PruningStatistics operator()(std::int64_t number) {
     const std::int64_t first = number * kRowsPerBlock;
@@ -67,26 +88,30 @@ class PrunedWorker {
     std::iota(numbers_.begin(), numbers_.end(), first);
     block_.load(problem_.rows, read_row_, numbers_);
     first_ = first;
-    for (auto& rows : wanted_) rows.clear();
+    block_.show(0, all_);
+    std::fill(counts_.begin(), counts_.end(), std::int32_t{0});
+    bounds_.clear();
     for (std::int64_t row = 0; row < count; ++row) {
+      bounds_.emplace_back(block_.loaded(row), problem_.metric);
       face_own(row);
       find_wanted(row);
     }
-    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel) {
-      const auto& rows = wanted_[static_cast<std::size_t>(panel)];
-      for (std::size_t at = 0; at < rows.size(); at += tile_rows()) {
-        const std::size_t some = std::min(tile_rows(), rows.size() - at);
-        score(panel, rows.data() + at, some, statistics);
+    const std::int32_t tile = screen_.kernels().tile_rows;
+    for (std::int64_t panel = 0; panel < n_panels_; ++panel) {
+      const std::int32_t* rows = wanted_.data() + panel * kRowsPerBlock;
+      const std::int32_t n_rows = counts_[static_cast<std::size_t>(panel)];
+      for (std::int32_t at = 0; at < n_rows; at += tile) {
+        for (std::int32_t r = at + tile; r < std::min(n_rows, at + 2 * tile); ++r)
+          prefetch(panel, rows[r]);
+        score(panel, rows + at, std::min(tile, n_rows - at), statistics);
       }
-      statistics.scored_pairs += static_cast<std::int64_t>(rows.size());
+      statistics.scored_pairs += n_rows;
       if (interrupt_.stopped()) break;
     }
     return statistics;
   }
 
  private:
-  std::size_t tile_rows() const { return static_cast<std::size_t>(screen_.kernels().tile_rows); }
-
   std::int64_t gathered_stride() const {
     Int8Tile tile{};
     block_.show(0, tile);
@@ -116,45 +141,57 @@ class PrunedWorker {
     const double slack = problem_.metric == Metric::kCosine ? kCosineSlack : 0.0;
     const auto threshold = static_cast<float>(
         std::sqrt(squared * (1.0 + kRelativeSlack) + slack) * (1.0 + kRelativeSlack));
-    float* bounds = lower_ + (first_ + row) * screen_.n_panels();
-    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel)
+    float* bounds = lower_ + (first_ + row) * n_panels_;
+    for (std::int64_t panel = 0; panel < n_panels_; ++panel)
       bounds[panel] = (bounds[panel] - problem_.moves[panel]) * kShrink;
-    for (std::int64_t panel = 0; panel < screen_.n_panels(); ++panel)
-      if (!(bounds[panel] > threshold))
-        wanted_[static_cast<std::size_t>(panel)].push_back(static_cast<std::int32_t>(row));
+    // Without a branch, which would be anybody's guess.
+    std::int32_t* list = wanted_.data();
+    for (std::int64_t panel = 0; panel < n_panels_; ++panel, list += kRowsPerBlock) {
+      std::int32_t& n_rows = counts_[static_cast<std::size_t>(panel)];
+      list[n_rows] = static_cast<std::int32_t>(row);
+      n_rows += !(bounds[panel] > threshold);
+    }
   }
 
-  void score(std::int64_t panel, const std::int32_t* rows, std::size_t count,
+  void prefetch(std::int64_t panel, std::int64_t row) const {
+    const bool integers = panels_.precision() == Precision::kInt8;
+    const auto* values = integers ? reinterpret_cast<const char*>(all_.int8_rows + row * stride_)
+                                  : reinterpret_cast<const char*>(all_.rows + row * stride_);
+    const std::int64_t bytes = screen_.padded_dim() * (integers ? 1 : 4);
+    for (std::int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(values + byte);
+    __builtin_prefetch(lower_ + (first_ + row) * n_panels_ + panel, 1);
+  }
+
+  // Scores some rows, brought together, against one group of centers.
+  void score(std::int64_t panel, const std::int32_t* rows, int count,
              PruningStatistics& statistics) {
     const KernelTable& kernels = screen_.kernels();
     const bool integers = panels_.precision() == Precision::kInt8;
     const int width = kernels.panel_width;
+    const std::int64_t dim = screen_.padded_dim();
     alignas(64) float scores[kMaxTileRows * kMaxPanelWidth];
     std::uint32_t survivors[kMaxTileRows];
     float best[kMaxTileRows];
     float norms[kMaxTileRows] = {}, slacks[kMaxTileRows] = {}, bars[kMaxTileRows];
     float residuals[kMaxTileRows] = {}, scales[kMaxTileRows] = {};
     std::int32_t offsets[kMaxTileRows] = {};
-    Int8Tile tile{};
-    const std::int64_t bytes = screen_.padded_dim() * (integers ? 1 : 4);
-    for (std::size_t r = 0; r < count; ++r) {
-      block_.show(rows[r], tile);
-      norms[r] = tile.norms[0];
+    for (int r = 0; r < count; ++r) {
+      const std::int64_t row = rows[r];
+      norms[r] = all_.norms[row];
+      bars[r] = bars_[static_cast<std::size_t>(row)];
       if (integers) {
-        std::memcpy(integers_.get() + static_cast<std::int64_t>(r) * stride_, tile.int8_rows,
-                    static_cast<std::size_t>(bytes));
-        residuals[r] = tile.residuals[0];
-        scales[r] = tile.row_scales[0];
-        offsets[r] = tile.row_offsets[0];
+        copy_lines(all_.int8_rows + row * stride_, dim, integers_.get() + r * stride_);
+        residuals[r] = all_.residuals[row];
+        scales[r] = all_.row_scales[row];
+        offsets[r] = all_.row_offsets[row];
       } else {
-        std::memcpy(values_.get() + static_cast<std::int64_t>(r) * stride_, tile.rows,
-                    static_cast<std::size_t>(bytes));
+        copy_lines(all_.rows + row * stride_, dim, values_.get() + r * stride_);
       }
     }
-    for (std::size_t r = 0; r < count; ++r) bars[r] = bars_[static_cast<std::size_t>(rows[r])];
     std::fill(bars + count, bars + kMaxTileRows, kInfinity);
+    Int8Tile tile{};
     panels_.show(panel, tile);
-    tile.dim = screen_.padded_dim();
+    tile.dim = dim;
     tile.norms = norms;
     tile.slacks = slacks;
     tile.bars = bars;
@@ -171,17 +208,17 @@ class PrunedWorker {
         integers ? kernels.score_tile_int8_bounding(tile) : kernels.score_tile_bounding(tile);
 
     const std::int64_t base = panel * width;
-    for (std::size_t r = 0; r < count; ++r) {
+    for (int r = 0; r < count; ++r) {
       const std::int64_t row = rows[r];
       const float error = tile.norms[r] * tile.slope + tile.offset + residuals[r] * tile.reach;
-      lower_[(first_ + row) * screen_.n_panels() + panel] =
-          distance_below(block_.loaded(row), problem_.metric, best[r] + error);
+      lower_[(first_ + row) * n_panels_ + panel] =
+          bounds_[static_cast<std::size_t>(row)](best[r] + error);
       if ((reached >> r & 1) == 0) continue;
       for (std::uint32_t mask = survivors[r]; mask != 0; mask &= mask - 1) {
         const int lane = __builtin_ctz(mask);
         float& bar = bars_[static_cast<std::size_t>(row)];
         if (base + lane >= problem_.centers.rows) continue;
-        if (scores[static_cast<int>(r) * width + lane] + error < bar) continue;  // raised since
+        if (scores[r * width + lane] + error < bar) continue;  // raised since
         decide(row, base + lane, bar, statistics);
       }
     }
@@ -218,7 +255,11 @@ class PrunedWorker {
   std::vector<std::int64_t> numbers_;
   std::vector<double> keys_;
   std::vector<float> bars_;
-  std::vector<std::vector<std::int32_t>> wanted_;
+  std::vector<BoundOf> bounds_;
+  Int8Tile all_{};  // the whole block
+  std::int64_t n_panels_;
+  std::vector<std::int32_t> counts_;  // of the rows that want each group
+  std::vector<std::int32_t> wanted_;  // and those rows, [groups][kRowsPerBlock]
 };
 
 }  // namespace
