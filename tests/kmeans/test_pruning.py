@@ -154,6 +154,7 @@ def test_work_is_left_out(faces: Callable) -> None:
     assert shares[-1] < 0.5
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_what_auto_chooses(faces: Callable) -> None:
     x = faces(3000, 16, 60)
     problem = Problem.over(RowBlocks(x), CpuKMeans(), "sqeuclidean", None, n_threads=1)
