@@ -1,8 +1,7 @@
 // Binds what only k-means needs.
-#include "bindings.hpp"
-
 #include <pybind11/stl.h>
 
+#include "bindings.hpp"
 #include "lloyd.hpp"
 #include "pruning.hpp"
 #include "seeding.hpp"
@@ -39,10 +38,9 @@ const std::int32_t* checked_labels(const Labels& labels, std::int64_t rows,
 
 std::int64_t accumulate(const py::array& x, const Labels& labels,
                         const std::optional<Labels>& previous,
-                        const std::optional<Doubles>& factors,
-                        const std::optional<Doubles>& masses, const Doubles& scales,
-                        double mass_scale, double low_scale, Integers sums, Integers mass,
-                        int n_threads) {
+                        const std::optional<Doubles>& factors, const std::optional<Doubles>& masses,
+                        const Doubles& scales, double mass_scale, double low_scale, Integers sums,
+                        Integers mass, int n_threads) {
   const Matrix mx = as_matrix(x);
   if (mass.ndim() != 2) throw std::invalid_argument("shapes do not agree");
   const std::int64_t n_clusters = mass.shape(1);
@@ -50,8 +48,7 @@ std::int64_t accumulate(const py::array& x, const Labels& labels,
   require(sums, {2, n_clusters, mx.dim});
   require(scales, {mx.dim});
   const std::int32_t* label = checked_labels(labels, mx.rows, n_clusters);
-  const std::int32_t* before =
-      previous ? checked_labels(*previous, mx.rows, n_clusters) : nullptr;
+  const std::int32_t* before = previous ? checked_labels(*previous, mx.rows, n_clusters) : nullptr;
   const double* factor = data_or_null(factors, mx.rows);
   const double* row_mass = data_or_null(masses, mx.rows);
   const Grid grid{scales.data(), mass_scale, low_scale};
@@ -110,7 +107,7 @@ py::tuple assign_with_bounds(const py::array& x, const py::array& centers, const
                              const Labels& places, const py::array_t<float>& moves,
                              const std::string& metric, Labels labels, py::array_t<float> lower,
                              int n_threads) {
-  PrunedProblem problem{as_matrix(x), as_matrix(centers), nullptr,  nullptr,
+  PrunedProblem problem{as_matrix(x), as_matrix(centers),   nullptr,  nullptr,
                         nullptr,      parse_metric(metric), n_threads};
   require_same_width(problem.rows, problem.centers);
   const std::int64_t n_clusters = problem.centers.rows;
@@ -168,9 +165,9 @@ void bind_kmeans(py::module_& m) {
 
   m.def("group_size", &group_size);
   m.def("assign_pruned", &assign_with_bounds, py::arg("x").noconvert(),
-        py::arg("centers").noconvert(), py::arg("names").noconvert(),
-        py::arg("places").noconvert(), py::arg("moves").noconvert(), py::arg("metric"),
-        py::arg("labels").noconvert(), py::arg("lower").noconvert(), py::arg("n_threads"));
+        py::arg("centers").noconvert(), py::arg("names").noconvert(), py::arg("places").noconvert(),
+        py::arg("moves").noconvert(), py::arg("metric"), py::arg("labels").noconvert(),
+        py::arg("lower").noconvert(), py::arg("n_threads"));
 
   py::class_<OwningSeeder>(m, "Seeder")
       .def(py::init<const py::array&, const std::optional<Doubles>&, const std::string&, int>(),
@@ -201,8 +198,7 @@ void bind_kmeans(py::module_& m) {
           },
           py::arg("candidates").noconvert())
       .def(
-          "accept",
-          [](OwningSeeder& self, std::size_t which) { self.seeder.accept(which); },
+          "accept", [](OwningSeeder& self, std::size_t which) { self.seeder.accept(which); },
           py::arg("which"))
       .def_property_readonly("nearest", [](const OwningSeeder& self) {
         const std::vector<double>& nearest = self.seeder.nearest();

@@ -118,8 +118,7 @@ std::int64_t accumulate_moves(const Matrix& x, const std::int32_t* labels,
   if (previous != nullptr)
     for (std::int64_t i = 0; i < x.rows; ++i)
       if (labels[i] != previous[i]) moved.push_back(i);
-  const std::int64_t count =
-      previous == nullptr ? x.rows : static_cast<std::int64_t>(moved.size());
+  const std::int64_t count = previous == nullptr ? x.rows : static_cast<std::int64_t>(moved.size());
   const auto row_at = [&](std::int64_t m) {
     return previous == nullptr ? m : moved[static_cast<std::size_t>(m)];
   };

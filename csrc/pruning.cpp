@@ -131,16 +131,16 @@ class PrunedWorker {
   void face_own(std::int64_t row) {
     const auto at = static_cast<std::size_t>(row);
     keys_[at] = key(row, problem_.places[labels_[first_ + row]]);
-    bars_[at] = block_.loaded(row).blind ? -kInfinity
-                                         : screen_.bar_at(keys_[at], block_.loaded(row));
+    bars_[at] =
+        block_.loaded(row).blind ? -kInfinity : screen_.bar_at(keys_[at], block_.loaded(row));
   }
 
   // Lowers the bounds of a row by what the centers moved, and notes the groups it has to look at.
   void find_wanted(std::int64_t row) {
     const double squared = squared_length(problem_.metric, keys_[static_cast<std::size_t>(row)]);
     const double slack = problem_.metric == Metric::kCosine ? kCosineSlack : 0.0;
-    const auto threshold = static_cast<float>(
-        std::sqrt(squared * (1.0 + kRelativeSlack) + slack) * (1.0 + kRelativeSlack));
+    const auto threshold = static_cast<float>(std::sqrt(squared * (1.0 + kRelativeSlack) + slack) *
+                                              (1.0 + kRelativeSlack));
     float* bounds = lower_ + (first_ + row) * n_panels_;
     for (std::int64_t panel = 0; panel < n_panels_; ++panel)
       bounds[panel] = (bounds[panel] - problem_.moves[panel]) * kShrink;

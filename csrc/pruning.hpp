@@ -18,10 +18,10 @@ namespace fastface {
 
 struct PrunedProblem {
   Matrix rows;
-  Matrix centers;             // in the order of the groups
-  const std::int32_t* names;  // of the centers as labels know them
-  const std::int32_t* places; // of every label in `centers`
-  const float* moves;         // largest move of each group since the bounds were written
+  Matrix centers;              // in the order of the groups
+  const std::int32_t* names;   // of the centers as labels know them
+  const std::int32_t* places;  // of every label in `centers`
+  const float* moves;          // largest move of each group since the bounds were written
   Metric metric;
   int n_threads;
 };

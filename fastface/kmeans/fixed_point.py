@@ -9,7 +9,7 @@ threads, blocks, partitions, processes and instruction sets.
 No sum overflows.  With n rows and ``bits = min(50, 62 - ceil(log2 n))``, the scale is chosen so
 that ``|v * scale| <= 2**bits`` for every value, hence ``|sum of high| <= n * 2**bits <= 2**62``;
 and ``|low| <= 2**(bits - 1)``, hence ``|sum of low| <= 2**61``.  Each value is kept to within
-``2**(-2 * bits)`` of the largest of its feature.
+``2**(-2 * bits)`` of the largest of its feature, or within ``2**-1000``, whichever is more.
 """
 
 from __future__ import annotations
