@@ -26,7 +26,8 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
     "undoc-members": False,
-    "exclude-members": "set_fit_request",  # scikit-learn adds it, with references of its own
+    # scikit-learn adds them, with references of its own.
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
 }
 napoleon_google_docstring = False
 napoleon_use_ivar = True
