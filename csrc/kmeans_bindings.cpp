@@ -107,15 +107,21 @@ py::tuple assign_with_bounds(const py::array& x, const py::array& centers, const
                              const Labels& places, const py::array_t<float>& moves,
                              const std::string& metric, Labels labels, py::array_t<float> lower,
                              int n_threads) {
-  PrunedProblem problem{as_matrix(x), as_matrix(centers),   nullptr,  nullptr,
-                        nullptr,      parse_metric(metric), n_threads};
+  PrunedProblem problem{};
+  problem.rows = as_matrix(x);
+  problem.centers = as_matrix(centers);
+  problem.metric = parse_metric(metric);
+  problem.n_threads = n_threads;
   require_same_width(problem.rows, problem.centers);
   const std::int64_t n_clusters = problem.centers.rows;
   const std::int64_t n_groups = (n_clusters + group_size() - 1) / group_size();
   problem.names = checked_labels(names, n_clusters, n_clusters);
   problem.places = checked_labels(places, n_clusters, n_clusters);
   require(moves, {n_groups});
-  require(lower, {problem.rows.rows, n_groups});
+  if (lower.ndim() != 2 || lower.shape(0) != n_groups || lower.shape(1) != problem.rows.rows ||
+      lower.strides(1) != sizeof(float) || lower.strides(0) % sizeof(float) != 0)
+    throw std::invalid_argument("shapes do not agree");
+  problem.lower_stride = lower.strides(0) / static_cast<py::ssize_t>(sizeof(float));
   checked_labels(labels, problem.rows.rows, n_clusters);
   problem.moves = moves.data();
   std::int32_t* label = labels.mutable_data();

@@ -10,7 +10,9 @@
 namespace fastface {
 namespace {
 
-constexpr std::int64_t kRowsPerBlock = 1536;
+constexpr std::int64_t kRowsPerBlock = 1536;  // whole tiles of every instruction set
+constexpr std::int64_t kNearlyAll =
+    8;  // up to one in so many, rows are cheaper scored than left out
 // A bound has to exceed the distance to the own center by this share, and by this much of the
 // largest squared distance there is for unit vectors, to count: the definition is a float64
 // computation itself, and bounds are rounded to float32.
@@ -75,10 +77,10 @@ class PrunedWorker {
         values_(panels.precision() == Precision::kFloat32 ? kMaxTileRows * stride_ : 0),
         integers_(panels.precision() == Precision::kInt8 ? kMaxTileRows * stride_ : 0),
         keys_(kRowsPerBlock),
-        bars_(kRowsPerBlock),
+        bars_(kRowsPerBlock + kMaxTileRows),
+        thresholds_(kRowsPerBlock),
         n_panels_(screen.n_panels()),
-        counts_(static_cast<std::size_t>(n_panels_)),
-        wanted_(static_cast<std::size_t>(n_panels_ * kRowsPerBlock)) {}
+        wanted_(kRowsPerBlock) {}
 
   PruningStatistics operator()(std::int64_t number) {
     const std::int64_t first = number * kRowsPerBlock;
@@ -89,23 +91,28 @@ class PrunedWorker {
     block_.load(problem_.rows, read_row_, numbers_);
     first_ = first;
     block_.show(0, all_);
-    std::fill(counts_.begin(), counts_.end(), std::int32_t{0});
     bounds_.clear();
+    std::fill(bars_.begin(), bars_.end(), kInfinity);  // rows that do not exist want nobody
     for (std::int64_t row = 0; row < count; ++row) {
       bounds_.emplace_back(block_.loaded(row), problem_.metric);
       face_own(row);
-      find_wanted(row);
     }
     const std::int32_t tile = screen_.kernels().tile_rows;
     for (std::int64_t panel = 0; panel < n_panels_; ++panel) {
-      const std::int32_t* rows = wanted_.data() + panel * kRowsPerBlock;
-      const std::int32_t n_rows = counts_[static_cast<std::size_t>(panel)];
-      for (std::int32_t at = 0; at < n_rows; at += tile) {
-        for (std::int32_t r = at + tile; r < std::min(n_rows, at + 2 * tile); ++r)
-          prefetch(panel, rows[r]);
-        score(panel, rows + at, std::min(tile, n_rows - at), statistics);
-      }
+      const std::int32_t n_rows = find_wanted(panel, count);
       statistics.scored_pairs += n_rows;
+      if (n_rows * kNearlyAll > count * (kNearlyAll - 1)) {
+        for (std::int32_t at = 0; at < count; at += tile)
+          score_standing(panel, at, static_cast<int>(std::min<std::int64_t>(tile, count - at)),
+                         statistics);
+      } else {
+        const std::int32_t* rows = wanted_.data();
+        for (std::int32_t at = 0; at < n_rows; at += tile) {
+          for (std::int32_t r = at + tile; r < std::min(n_rows, at + 2 * tile); ++r)
+            prefetch(rows[r]);
+          score_gathered(panel, rows + at, std::min(tile, n_rows - at), statistics);
+        }
+      }
       if (interrupt_.stopped()) break;
     }
     return statistics;
@@ -127,51 +134,81 @@ class PrunedWorker {
                            screen_.candidate_norm(center));
   }
 
-  // The distance to the own center, and the bar it sets.
+  // The distance to the own center, and what it sets: the bar of scores, the threshold of bounds.
   void face_own(std::int64_t row) {
+    keys_[static_cast<std::size_t>(row)] = key(row, problem_.places[labels_[first_ + row]]);
+    take_nearest(row);
+  }
+
+  void take_nearest(std::int64_t row) {
     const auto at = static_cast<std::size_t>(row);
-    keys_[at] = key(row, problem_.places[labels_[first_ + row]]);
-    bars_[at] =
-        block_.loaded(row).blind ? -kInfinity : screen_.bar_at(keys_[at], block_.loaded(row));
-  }
-
-  // Lowers the bounds of a row by what the centers moved, and notes the groups it has to look at.
-  void find_wanted(std::int64_t row) {
-    const double squared = squared_length(problem_.metric, keys_[static_cast<std::size_t>(row)]);
+    const LoadedRow& loaded = block_.loaded(row);
+    bars_[at] = loaded.blind ? -kInfinity : screen_.bar_at(keys_[at], loaded);
+    const double squared = squared_length(problem_.metric, keys_[at]);
     const double slack = problem_.metric == Metric::kCosine ? kCosineSlack : 0.0;
-    const auto threshold = static_cast<float>(std::sqrt(squared * (1.0 + kRelativeSlack) + slack) *
-                                              (1.0 + kRelativeSlack));
-    float* bounds = lower_ + (first_ + row) * n_panels_;
-    for (std::int64_t panel = 0; panel < n_panels_; ++panel)
-      bounds[panel] = (bounds[panel] - problem_.moves[panel]) * kShrink;
-    // Without a branch, which would be anybody's guess.
-    std::int32_t* list = wanted_.data();
-    for (std::int64_t panel = 0; panel < n_panels_; ++panel, list += kRowsPerBlock) {
-      std::int32_t& n_rows = counts_[static_cast<std::size_t>(panel)];
-      list[n_rows] = static_cast<std::int32_t>(row);
-      n_rows += !(bounds[panel] > threshold);
-    }
+    thresholds_[at] = static_cast<float>(std::sqrt(squared * (1.0 + kRelativeSlack) + slack) *
+                                         (1.0 + kRelativeSlack));
   }
 
-  void prefetch(std::int64_t panel, std::int64_t row) const {
+  float* lower(std::int64_t panel) const { return lower_ + panel * problem_.lower_stride + first_; }
+
+  // Lowers the bounds on a group by what its centers moved, and lists the rows that have to look.
+  std::int32_t find_wanted(std::int64_t panel, std::int64_t count) {
+    float* bounds = lower(panel);
+    const float move = problem_.moves[panel];
+    for (std::int64_t row = 0; row < count; ++row) bounds[row] = (bounds[row] - move) * kShrink;
+    // Without a branch, which would be anybody's guess.
+    std::int32_t n_rows = 0;
+    for (std::int64_t row = 0; row < count; ++row) {
+      wanted_[static_cast<std::size_t>(n_rows)] = static_cast<std::int32_t>(row);
+      n_rows += !(bounds[row] > thresholds_[static_cast<std::size_t>(row)]);
+    }
+    return n_rows;
+  }
+
+  void prefetch(std::int64_t row) const {
     const bool integers = panels_.precision() == Precision::kInt8;
     const auto* values = integers ? reinterpret_cast<const char*>(all_.int8_rows + row * stride_)
                                   : reinterpret_cast<const char*>(all_.rows + row * stride_);
     const std::int64_t bytes = screen_.padded_dim() * (integers ? 1 : 4);
     for (std::int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(values + byte);
-    __builtin_prefetch(lower_ + (first_ + row) * n_panels_ + panel, 1);
   }
 
-  // Scores some rows, brought together, against one group of centers.
-  void score(std::int64_t panel, const std::int32_t* rows, int count,
-             PruningStatistics& statistics) {
-    const KernelTable& kernels = screen_.kernels();
-    const bool integers = panels_.precision() == Precision::kInt8;
-    const int width = kernels.panel_width;
-    const std::int64_t dim = screen_.padded_dim();
+  // What a tile writes.
+  struct Found {
     alignas(64) float scores[kMaxTileRows * kMaxPanelWidth];
     std::uint32_t survivors[kMaxTileRows];
     float best[kMaxTileRows];
+  };
+
+  std::uint32_t run(std::int64_t panel, Int8Tile& tile, Found& found) const {
+    panels_.show(panel, tile);
+    tile.dim = screen_.padded_dim();
+    tile.scores = found.scores;
+    tile.survivors = found.survivors;
+    tile.best = found.best;
+    return panels_.precision() == Precision::kInt8
+               ? screen_.kernels().score_tile_int8_bounding(tile)
+               : screen_.kernels().score_tile_bounding(tile);
+  }
+
+  // Scores rows where they stand.
+  void score_standing(std::int64_t panel, std::int64_t row, int count,
+                      PruningStatistics& statistics) {
+    Found found;
+    Int8Tile tile{};
+    block_.show(row, tile);
+    tile.bars = bars_.data() + row;
+    const std::uint32_t reached = run(panel, tile, found);
+    for (int r = 0; r < count; ++r) take_in(panel, row + r, r, tile, found, reached, statistics);
+  }
+
+  // Scores some rows, brought together.
+  void score_gathered(std::int64_t panel, const std::int32_t* rows, int count,
+                      PruningStatistics& statistics) {
+    const bool integers = panels_.precision() == Precision::kInt8;
+    const std::int64_t dim = screen_.padded_dim();
+    Found found;
     float norms[kMaxTileRows] = {}, slacks[kMaxTileRows] = {}, bars[kMaxTileRows];
     float residuals[kMaxTileRows] = {}, scales[kMaxTileRows] = {};
     std::int32_t offsets[kMaxTileRows] = {};
@@ -190,41 +227,39 @@ class PrunedWorker {
     }
     std::fill(bars + count, bars + kMaxTileRows, kInfinity);
     Int8Tile tile{};
-    panels_.show(panel, tile);
-    tile.dim = dim;
     tile.norms = norms;
     tile.slacks = slacks;
     tile.bars = bars;
-    tile.scores = scores;
-    tile.survivors = survivors;
-    tile.best = best;
     tile.row_stride = stride_;
     tile.rows = values_.get();
     tile.int8_rows = integers_.get();
     tile.residuals = residuals;
     tile.row_scales = scales;
     tile.row_offsets = offsets;
-    const std::uint32_t reached =
-        integers ? kernels.score_tile_int8_bounding(tile) : kernels.score_tile_bounding(tile);
+    const std::uint32_t reached = run(panel, tile, found);
+    for (int r = 0; r < count; ++r) take_in(panel, rows[r], r, tile, found, reached, statistics);
+  }
 
-    const std::int64_t base = panel * width;
-    for (int r = 0; r < count; ++r) {
-      const std::int64_t row = rows[r];
-      const float error = tile.norms[r] * tile.slope + tile.offset + residuals[r] * tile.reach;
-      lower_[(first_ + row) * n_panels_ + panel] =
-          bounds_[static_cast<std::size_t>(row)](best[r] + error);
-      if ((reached >> r & 1) == 0) continue;
-      for (std::uint32_t mask = survivors[r]; mask != 0; mask &= mask - 1) {
-        const int lane = __builtin_ctz(mask);
-        float& bar = bars_[static_cast<std::size_t>(row)];
-        if (base + lane >= problem_.centers.rows) continue;
-        if (scores[r * width + lane] + error < bar) continue;  // raised since
-        decide(row, base + lane, bar, statistics);
-      }
+  // Brings the bound of one row up to date, and decides those of the group that may be nearer.
+  void take_in(std::int64_t panel, std::int64_t row, int r, const Int8Tile& tile,
+               const Found& found, std::uint32_t reached, PruningStatistics& statistics) {
+    const int width = screen_.kernels().panel_width;
+    const float rounded =
+        panels_.precision() == Precision::kInt8 ? tile.residuals[r] * tile.reach : 0.0f;
+    const float error = tile.norms[r] * tile.slope + tile.offset + rounded;
+    lower(panel)[row] = bounds_[static_cast<std::size_t>(row)](found.best[r] + error);
+    if ((reached >> r & 1) == 0) return;
+    for (std::uint32_t mask = found.survivors[r]; mask != 0; mask &= mask - 1) {
+      const int lane = __builtin_ctz(mask);
+      const std::int64_t center = panel * width + lane;
+      if (center >= problem_.centers.rows) continue;
+      // The bar may have been raised since.
+      if (found.scores[r * width + lane] + error < bars_[static_cast<std::size_t>(row)]) continue;
+      decide(row, center, statistics);
     }
   }
 
-  void decide(std::int64_t row, std::int64_t center, float& bar, PruningStatistics& statistics) {
+  void decide(std::int64_t row, std::int64_t center, PruningStatistics& statistics) {
     std::int32_t& label = labels_[first_ + row];
     const std::int32_t name = problem_.names[center];
     if (name == label) return;
@@ -234,7 +269,7 @@ class PrunedWorker {
     if (candidate > nearest || (candidate == nearest && name > label)) return;
     nearest = candidate;
     label = name;
-    if (!block_.loaded(row).blind) bar = screen_.bar_at(nearest, block_.loaded(row));
+    take_nearest(row);
   }
 
   const PrunedProblem& problem_;
@@ -255,11 +290,11 @@ class PrunedWorker {
   std::vector<std::int64_t> numbers_;
   std::vector<double> keys_;
   std::vector<float> bars_;
+  std::vector<float> thresholds_;
   std::vector<BoundOf> bounds_;
   Int8Tile all_{};  // the whole block
   std::int64_t n_panels_;
-  std::vector<std::int32_t> counts_;  // of the rows that want each group
-  std::vector<std::int32_t> wanted_;  // and those rows, [groups][kRowsPerBlock]
+  std::vector<std::int32_t> wanted_;
 };
 
 }  // namespace

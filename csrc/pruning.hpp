@@ -22,6 +22,7 @@ struct PrunedProblem {
   const std::int32_t* names;   // of the centers as labels know them
   const std::int32_t* places;  // of every label in `centers`
   const float* moves;          // largest move of each group since the bounds were written
+  std::int64_t lower_stride;   // from one group to the next, in values
   Metric metric;
   int n_threads;
 };
@@ -32,7 +33,7 @@ struct PruningStatistics {
 };
 
 // `labels` holds those of the iteration before and gets the new ones.  `lower` is
-// [rows][groups]; zero means that nothing is known.
+// [groups][rows]; zero means that nothing is known.
 PruningStatistics assign_pruned(const PrunedProblem& problem, std::int32_t* labels, float* lower,
                                 Interrupt& interrupt);
 

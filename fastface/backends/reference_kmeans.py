@@ -210,7 +210,7 @@ class ReferenceKMeans:
         """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
 
         `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
-        ``places`` the inverse.  ``lower[i, g]`` bounds the distance of row i to group g from below
+        ``places`` the inverse.  ``lower[g, i]`` bounds the distance of row i to group g from below
         once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
         row and group were scored, and how many pairs of row and center the definition decided.
         """

@@ -120,7 +120,7 @@ class PrunedAssigner:
             self._moves,
             self._problem.metric,
             labels,
-            self._lower[part],
+            self._lower[:, part],
             n_threads=self._problem.n_threads,
         )
         self.scored_pairs += scored
@@ -131,7 +131,7 @@ class PrunedAssigner:
         self._names = _similar_order(self._problem, centers, self._n_groups)
         self._places = np.empty_like(self._names)
         self._places[self._names] = np.arange(len(centers), dtype=np.int32)
-        self._lower = np.zeros((len(self._problem.rows), self._n_groups), np.float32)
+        self._lower = np.zeros((self._n_groups, len(self._problem.rows)), np.float32)
         self._moves = np.zeros(self._n_groups, np.float32)
 
 
