@@ -18,6 +18,7 @@ Matrix = NDArray[Any]
 _LEAST_GROUPS = 4  # fewer leave nothing to skip
 _LEAST_FEATURES = 8
 _LEAST_ROWS = 2048
+_FREE_BYTES = 256 << 20  # that bounds may take whatever the size of the rows
 _TRIALS = 3  # pruned iterations before it has to be the faster way
 _GROUPING_ITERATIONS = 5
 
@@ -57,7 +58,7 @@ def make_assigner(algorithm: str, problem: Problem, n_clusters: int, spare: int 
         n_groups >= _LEAST_GROUPS
         and problem.n_features >= _LEAST_FEATURES
         and len(problem.rows) >= _LEAST_ROWS
-        and (fits if spare is not None else needed <= 2 * problem.rows.X.nbytes)
+        and (fits if spare is not None else needed <= max(problem.rows.X.nbytes, _FREE_BYTES))
     )
     return AutoAssigner(problem, n_clusters) if worth else ExhaustiveAssigner(problem)
 
