@@ -124,7 +124,7 @@ def test_without_labels() -> None:
 
 
 def test_quality(faces: Callable) -> None:
-    x = faces(20000, 16, 60)
+    x = faces(8000, 16, 60)
     ours = [MiniBatchKMeans(40, random_state=s).fit(x).inertia_ for s in range(4)]
     theirs = [sklearn.cluster.MiniBatchKMeans(40, random_state=s).fit(x).inertia_ for s in range(4)]
     assert np.mean(ours) < 1.02 * np.mean(theirs)
