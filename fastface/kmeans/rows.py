@@ -20,6 +20,7 @@ __all__ = ["ColumnRange", "RowBlocks", "mean_variance", "measure", "parse_memory
 
 _MAPPED_CHUNK = 32 << 20
 _LARGEST = 1e150
+_SEARCHED_ROWS = 4096
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -151,9 +152,7 @@ def measure(rows: RowBlocks, kernels: KMeansKernels, n_threads: int) -> ColumnRa
     for part, chunk in rows:
         found = kernels.column_range(chunk, n_threads=n_threads)
         if not (found <= _LARGEST).all():
-            with np.errstate(invalid="ignore"):
-                bad = ~(np.abs(chunk.astype(np.float64)) <= _LARGEST)
-            row, column = (int(i[0]) for i in np.nonzero(bad))
+            row, column = _first_bad(chunk)
             raise InvalidInputError(
                 f"X[{part.start + row}, {column}] is {chunk[row, column]}; values must be"
                 f" finite (no NaN, no infinity) and at most {_LARGEST:g} in magnitude: drop or"
@@ -161,6 +160,16 @@ def measure(rows: RowBlocks, kernels: KMeansKernels, n_threads: int) -> ColumnRa
             )
         np.maximum(largest, found, out=largest)
     return ColumnRange(len(rows), largest)
+
+
+def _first_bad(X: NDArray[Any]) -> tuple[int, int]:
+    """Return row and column of the first value that is none, a few rows at a time."""
+    for start in range(0, len(X), _SEARCHED_ROWS):
+        block = X[start : start + _SEARCHED_ROWS].astype(np.float64)
+        rows, columns = np.nonzero(~(np.abs(block) <= _LARGEST))
+        if len(rows):
+            return start + int(rows[0]), int(columns[0])
+    raise AssertionError("no such value")
 
 
 def mean_variance(
