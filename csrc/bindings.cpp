@@ -6,7 +6,6 @@
 #include <pybind11/stl.h>
 
 #include "cpu/dispatch.hpp"
-#include "exact.hpp"
 #include "pairwise.hpp"
 #include "search.hpp"
 
@@ -93,39 +92,6 @@ void pairwise(const py::array& x, const py::array& y, py::array_t<float> out,
   });
 }
 
-void accumulate(const py::array& x, const py::array_t<std::int32_t>& labels,
-                const std::optional<py::array_t<double>>& weights,
-                const py::array_t<double>& scales, py::array_t<std::int64_t> sums, int n_threads) {
-  const Matrix mx = as_matrix(x);
-  if (labels.ndim() != 1 || scales.ndim() != 1 || sums.ndim() != 2 || labels.shape(0) != mx.rows ||
-      scales.shape(0) != mx.dim || sums.shape(1) != mx.dim || !is_c_contiguous(labels) ||
-      !is_c_contiguous(scales) || !is_c_contiguous(sums) ||
-      (weights && (weights->shape(0) != mx.rows || !is_c_contiguous(*weights))))
-    throw std::invalid_argument("shapes do not agree");
-  const std::int32_t* label = labels.data();
-  for (py::ssize_t i = 0; i < labels.shape(0); ++i)
-    if (label[i] < 0 || label[i] >= sums.shape(0))
-      throw std::invalid_argument("label out of range");
-  const double* weight = weights ? weights->data() : nullptr;
-  const double* scale = scales.data();
-  std::int64_t* sum = sums.mutable_data();
-  without_gil([&](Interrupt& interrupt) {
-    accumulate_sums(mx, label, weight, scale, sum, n_threads, interrupt);
-  });
-}
-
-void seed(const py::array& x, const py::array& new_centers, py::array_t<double> nearest_squared,
-          int n_threads) {
-  const Matrix mx = as_matrix(x);
-  const Matrix mc = as_matrix(new_centers);
-  require_same_width(mx, mc);
-  if (nearest_squared.ndim() != 1 || nearest_squared.shape(0) != mx.rows ||
-      !is_c_contiguous(nearest_squared))
-    throw std::invalid_argument("shapes do not agree");
-  double* target = nearest_squared.mutable_data();
-  without_gil([&](Interrupt& interrupt) { update_nearest(mx, mc, target, n_threads, interrupt); });
-}
-
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -155,11 +121,7 @@ PYBIND11_MODULE(_kernels, m) {
         py::arg("metric"), py::arg("exclude_self"), py::arg("n_threads"), py::arg("memory_limit"));
   m.def("pairwise", &pairwise, py::arg("x").noconvert(), py::arg("y").noconvert(),
         py::arg("out").noconvert(), py::arg("metric"), py::arg("n_threads"));
-  m.def("accumulate", &accumulate, py::arg("x").noconvert(), py::arg("labels").noconvert(),
-        py::arg("weights").noconvert(), py::arg("scales").noconvert(), py::arg("sums").noconvert(),
-        py::arg("n_threads"));
-  m.def("seed", &seed, py::arg("x").noconvert(), py::arg("new_centers").noconvert(),
-        py::arg("nearest_squared").noconvert(), py::arg("n_threads"));
+  bind_kmeans(m);
 
   py::class_<PreparedCandidates>(m, "PreparedCandidates")
       .def(py::init(&prepare), py::arg("y").noconvert(), py::arg("metric"), py::arg("n_threads"))

@@ -16,6 +16,8 @@ namespace fastface {
 
 namespace py = pybind11;
 
+void bind_kmeans(py::module_& m);  // in kmeans_bindings.cpp
+
 inline Metric parse_metric(const std::string& name) {
   if (name == "sqeuclidean") return Metric::kSquaredEuclidean;
   if (name == "euclidean") return Metric::kEuclidean;

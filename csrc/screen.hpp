@@ -47,6 +47,9 @@ class Screen {
     return norms_.empty() ? 0.0 : norms_[static_cast<std::size_t>(i)];
   }
 
+  // t of the candidates; not for cosine.
+  double scale() const { return scale_; }
+
   // Whether 8-bit integers keep enough of the candidates to tell them apart.
   bool rounds_well() const { return rounds_well_; }
 

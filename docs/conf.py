@@ -28,6 +28,7 @@ autodoc_default_options = {
     "undoc-members": False,
     # scikit-learn adds them, with references of its own.
     "exclude-members": "set_fit_request, set_score_request",
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
 }
 napoleon_google_docstring = False
 napoleon_use_ivar = True

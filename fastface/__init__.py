@@ -28,18 +28,22 @@ if TYPE_CHECKING:
     from fastface.embedder import Embedder
     from fastface.graph import NeighborGraph
     from fastface.identities import IdentityClustering
+    from fastface.kmeans import KMeans, MiniBatchKMeans, kmeans_plusplus
     from fastface.prepared import prepare
 
 __all__ = [
     "AttributeDiscovery",
     "Embedder",
     "IdentityClustering",
+    "KMeans",
+    "MiniBatchKMeans",
     "NeighborGraph",
     "__version__",
     "assign",
     "available_isas",
     "get_isa",
     "get_num_threads",
+    "kmeans_plusplus",
     "nearest_neighbors",
     "pairwise_distances",
     "prepare",
@@ -52,11 +56,14 @@ _HOME = {
     "AttributeDiscovery": "fastface.attributes",
     "Embedder": "fastface.embedder",
     "IdentityClustering": "fastface.identities",
+    "KMeans": "fastface.kmeans",
+    "MiniBatchKMeans": "fastface.kmeans",
     "NeighborGraph": "fastface.graph",
     "assign": "fastface.distances",
     "available_isas": "fastface.backends",
     "get_isa": "fastface.backends",
     "get_num_threads": "fastface.backends",
+    "kmeans_plusplus": "fastface.kmeans",
     "nearest_neighbors": "fastface.distances",
     "pairwise_distances": "fastface.distances",
     "prepare": "fastface.prepared",

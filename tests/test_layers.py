@@ -33,6 +33,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "graph": ("distances",),
     "distances": ("prepared", "backends"),
     "prepared": ("backends",),
+    "kmeans": ("distances",),
     "backends": ("_kernels",),
     "metrics": (),
     "_kernels": (),

@@ -9,7 +9,6 @@ namespace {
 template <typename Simd, typename X>
 void fill_row_kernels_of(Storage storage, KernelTable& table) {
   table.load_row[storage] = load_row<Simd, X>;
-  table.accumulate_row[storage] = accumulate_row<Simd, X>;
   table.dot[storage][kFloat16] = exact_dot<Simd, X, Half>;
   table.dot[storage][kFloat32] = exact_dot<Simd, X, float>;
   table.dot[storage][kFloat64] = exact_dot<Simd, X, double>;

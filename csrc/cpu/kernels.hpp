@@ -42,6 +42,7 @@ struct ScoreTile {
   float offset;              // likewise
   float* scores;             // out: [tile_rows][panel_width], if anybody survived
   std::uint32_t* survivors;  // out: bit c of survivors[r]: candidate c may matter to row r
+  float* best;               // out: [tile_rows], the highest scores; bounding kernels only
 
   const float* rows;        // [tile_rows][row_stride]
   std::int64_t row_stride;  // in values
@@ -101,12 +102,15 @@ struct KernelTable {
   std::uint32_t (*score_tile)(const ScoreTile& tile);
   // The same for the single nearest candidate: raises the bars to what this tile proves.
   std::uint32_t (*score_tile_raising)(const ScoreTile& tile);
+  // The same, telling the best score of every row as well.
+  std::uint32_t (*score_tile_bounding)(const ScoreTile& tile);
   // The same with a single row: tile.rows has one row, the per-row arrays one entry.
   std::uint32_t (*score_row)(const ScoreTile& tile);
 
   // On 8-bit integers; null where that is not faster.
   std::uint32_t (*score_tile_int8)(const Int8Tile& tile);
   std::uint32_t (*score_tile_int8_raising)(const Int8Tile& tile);
+  std::uint32_t (*score_tile_int8_bounding)(const Int8Tile& tile);
   Int8Row (*round_to_int8)(const float* row, std::int64_t padded_dim, std::int8_t* out);
 
   void (*distance_tile[kMetrics])(const DistanceTile& tile);
@@ -120,10 +124,6 @@ struct KernelTable {
   // in every instruction set.
   double (*dot[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
   double (*squared_distance[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
-
-  // sums[j] += round(weight * x[j] * scales[j]), half to even.
-  void (*accumulate_row[kStorages])(const void* x, double weight, const double* scales,
-                                    std::int64_t* sums, std::int64_t dim);
 };
 
 const KernelTable* baseline_kernels();

@@ -1,7 +1,6 @@
-// Work on single rows: bringing them into the form tiles read, and adding them up.
+// Work on single rows: bringing them into the form tiles read.
 //
-// Simd offers, beside what exact_sums.hpp names: splat, store_narrow (to float32) and round_add
-// (to fixed point).
+// Simd offers, beside what exact_sums.hpp names: splat and store_narrow (to float32).
 #pragma once
 
 #include "cpu/exact_sums.hpp"
@@ -42,27 +41,6 @@ double load_row(const void* source, const double* shift, double scale, std::int6
   double sum = 0.0;
   for (const double lane : lanes) sum += lane;
   return sum;
-}
-
-template <typename Simd, typename X>
-void accumulate_row(const void* source, double weight, const double* scales, std::int64_t* sums,
-                    std::int64_t dim) {
-  const X* x = static_cast<const X*>(source);
-  const std::int64_t whole = dim - dim % Simd::kDoubles;
-  const auto weights = Simd::splat(weight);
-  for (std::int64_t j = 0; j < whole; j += Simd::kDoubles)
-    Simd::round_add(Simd::mul(Simd::mul(weights, Simd::load(x + j)), Simd::load(scales + j)),
-                    sums + j);
-  if (whole < dim) {
-    X last[Simd::kDoubles] = {};
-    double last_scales[Simd::kDoubles] = {};
-    std::int64_t last_sums[Simd::kDoubles] = {};
-    copy_some(x + whole, dim - whole, last);
-    copy_some(scales + whole, dim - whole, last_scales);
-    Simd::round_add(Simd::mul(Simd::mul(weights, Simd::load(last)), Simd::load(last_scales)),
-                    last_sums);
-    for (std::int64_t j = whole; j < dim; ++j) sums[j] += last_sums[j - whole];
-  }
 }
 
 }  // namespace

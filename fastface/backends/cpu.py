@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface import _kernels
-from fastface.backends.protocol import LloydStep, Neighbors
+from fastface.backends.protocol import Neighbors
+
+if TYPE_CHECKING:
+    from fastface.backends.cpu_kmeans import CpuKMeans
 
 __all__ = ["CpuBackend"]
 
@@ -20,6 +23,13 @@ class CpuBackend:
 
     name = "cpu"
     checks_values = True
+
+    @property
+    def kmeans(self) -> CpuKMeans:
+        """Return the kernels of k-means."""
+        from fastface.backends.cpu_kmeans import CpuKMeans
+
+        return CpuKMeans()
 
     def topk(
         self,
@@ -67,29 +77,6 @@ class CpuBackend:
     ) -> None:
         """Write every distance into `out`."""
         _kernels.pairwise(X, Y, out, metric, n_threads)
-
-    def lloyd_step(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        scales: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        *,
-        n_threads: int = 1,
-    ) -> LloydStep:
-        """Assign rows to centers and add them up in 64-bit fixed point."""
-        nearest = self.assign(X, centers, "sqeuclidean", n_threads=n_threads)
-        labels = np.ascontiguousarray(nearest.indices[:, 0])
-        sums = np.zeros(centers.shape, dtype=np.int64)
-        _kernels.accumulate(X, labels, weights, scales, sums, n_threads)
-        counts = np.bincount(labels, minlength=len(centers)).astype(np.int64)
-        return LloydStep(labels, nearest.distances[:, 0], sums, counts)
-
-    def seed_update(
-        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int = 1
-    ) -> None:
-        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
-        _kernels.seed(X, new_centers, nearest, n_threads)
 
     def to_device(self, array: Matrix) -> Matrix:
         """Return `array`: it is there already."""

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "LloydStep", "Neighbors"]
+from fastface.backends.kmeans_protocol import KMeansKernels
+
+__all__ = ["Backend", "Neighbors"]
 
 Matrix = NDArray[Any]
 
@@ -33,23 +35,16 @@ class Neighbors(NamedTuple):
     exhaustive: int
 
 
-class LloydStep(NamedTuple):
-    """One pass of Lloyd's algorithm over some rows, mergeable with other passes by addition.
-
-    `sums` are 64-bit integers: the true sum of feature j is ``sums[:, j] / scales[j]``.
-    """
-
-    labels: NDArray[np.int32]
-    distances: NDArray[np.float32]
-    sums: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
 class Backend(Protocol):
     """Dense kernels on one kind of device."""
 
     name: str
     checks_values: bool
+
+    @property
+    def kmeans(self) -> KMeansKernels:
+        """Return the kernels of k-means."""
+        ...
 
     def topk(
         self,
@@ -95,24 +90,6 @@ class Backend(Protocol):
         self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int
     ) -> None:
         """Write every distance into `out` of shape (len(X), len(Y))."""
-        ...
-
-    def lloyd_step(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        scales: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        *,
-        n_threads: int,
-    ) -> LloydStep:
-        """Assign rows to centers and add them up in 64-bit fixed point."""
-        ...
-
-    def seed_update(
-        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int
-    ) -> None:
-        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
         ...
 
     def to_device(self, array: Matrix) -> Matrix:

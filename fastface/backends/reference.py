@@ -8,12 +8,15 @@ float64 definition where float32 has lost too many digits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.backends.protocol import LloydStep, Neighbors
+from fastface.backends.protocol import Neighbors
+
+if TYPE_CHECKING:
+    from fastface.backends.reference_kmeans import ReferenceKMeans
 
 __all__ = ["ReferenceBackend", "distance_keys"]
 
@@ -133,6 +136,13 @@ class ReferenceBackend:
     name = "reference"
     checks_values = False
 
+    @property
+    def kmeans(self) -> ReferenceKMeans:
+        """Return the kernels of k-means."""
+        from fastface.backends.reference_kmeans import ReferenceKMeans
+
+        return ReferenceKMeans()
+
     def topk(
         self,
         X: Matrix,
@@ -199,30 +209,6 @@ class ReferenceBackend:
         with np.errstate(over="ignore", invalid="ignore"):
             out[...], doubtful = _float32_distances(X, Y, metric)
         out[doubtful] = _to_distances(distance_keys(X, Y, metric)[doubtful], metric)
-
-    def lloyd_step(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        scales: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        *,
-        n_threads: int = 1,
-    ) -> LloydStep:
-        """Assign rows to centers and add them up in 64-bit fixed point."""
-        nearest = self.assign(X, centers, "sqeuclidean")
-        labels = nearest.indices[:, 0]
-        weighted = X.astype(np.float64) * (1.0 if weights is None else weights[:, None])
-        sums = np.zeros(centers.shape, dtype=np.int64)
-        np.add.at(sums, labels, np.rint(weighted * scales).astype(np.int64))
-        counts = np.bincount(labels, minlength=len(centers)).astype(np.int64)
-        return LloydStep(labels, nearest.distances[:, 0], sums, counts)
-
-    def seed_update(
-        self, X: Matrix, new_centers: Matrix, nearest: NDArray[np.float64], *, n_threads: int = 1
-    ) -> None:
-        """Lower `nearest` in place to the squared distance to any of `new_centers`."""
-        np.minimum(nearest, distance_keys(X, new_centers, "sqeuclidean").min(axis=1), out=nearest)
 
     def to_device(self, array: Matrix) -> Matrix:
         """Return `array`."""

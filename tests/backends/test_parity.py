@@ -247,31 +247,3 @@ def test_pairwise_of_awkward_values(isa: str, case: str, metric: str) -> None:
         REFERENCE.pairwise(x, y, metric, out=expected)
         CPU.pairwise(x, y, metric, out=found, n_threads=2)
         assert found.tobytes() == expected.tobytes()
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_lloyd_step_and_its_merge(isa: str, dtype: type, weighted: bool) -> None:
-    rng = np.random.default_rng(7)
-    x = rng.standard_normal((203, 9)).astype(dtype)
-    weights = rng.uniform(0, 2, 203) if weighted else None
-    scales = 2.0 ** rng.integers(30, 40, 9)
-    expected = REFERENCE.lloyd_step(x, x[:7], scales, weights)
-    found = CPU.lloyd_step(x, x[:7], scales, weights, n_threads=3)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.tobytes() == theirs.tobytes()
-    halves = [
-        CPU.lloyd_step(x[part], x[:7], scales, None if weights is None else weights[part])
-        for part in (slice(0, 71), slice(71, None))
-    ]
-    assert (halves[0].sums + halves[1].sums).tobytes() == expected.sums.tobytes()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_seed_update(isa: str, dtype: type) -> None:
-    x = np.random.default_rng(8).standard_normal((1500, 9)).astype(dtype)
-    expected, found = np.full(1500, np.inf), np.full(1500, np.inf)
-    for centers in (x[:1], x[5:9]):
-        REFERENCE.seed_update(x, centers, expected)
-        CPU.seed_update(x, centers, found, n_threads=2)
-        assert found.tobytes() == expected.tobytes()

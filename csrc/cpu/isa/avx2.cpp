@@ -31,14 +31,6 @@ struct Simd {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
-  static void round_add(Doubles values, std::int64_t* sums) {
-    const __m128d low = _mm256_castpd256_pd128(values);
-    const __m128d high = _mm256_extractf128_pd(values, 1);
-    sums[0] += _mm_cvtsd_si64(low);
-    sums[1] += _mm_cvtsd_si64(_mm_unpackhi_pd(low, low));
-    sums[2] += _mm_cvtsd_si64(high);
-    sums[3] += _mm_cvtsd_si64(_mm_unpackhi_pd(high, high));
-  }
 };
 
 template <int kTile>
@@ -92,7 +84,7 @@ inline float largest(__m256 x) {
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-template <int kTile, bool kRaising>
+template <int kTile, bool kRaising, bool kBounding = false>
 std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
@@ -114,6 +106,7 @@ std::uint32_t score_tile(const ScoreTile& tile) {
     const __m256 best = _mm256_max_ps(acc.at[r][0], acc.at[r][1]);
     const int mask = _mm256_movemask_ps(reaches(best, _mm256_broadcast_ss(threshold + r)));
     reached |= std::uint32_t{mask != 0} << r;
+    if (kBounding) tile.best[r] = largest(best);
   }
   if (reached == 0) return 0;
 
@@ -208,6 +201,7 @@ const KernelTable* avx2_kernels() {
     t.panel_width = kWidth;
     t.score_tile = score_tile<kRows, false>;
     t.score_tile_raising = score_tile<kRows, true>;
+    t.score_tile_bounding = score_tile<kRows, false, true>;
     t.score_row = score_tile<1, false>;
     t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
     t.distance_tile[1] = distance_tile<Metric::kEuclidean>;

@@ -38,7 +38,7 @@ inline __attribute__((always_inline)) void multiply_int8(const Int8Tile& tile,
   }
 }
 
-template <bool kRaising>
+template <bool kRaising, bool kBounding = false>
 std::uint32_t score_tile_int8(const Int8Tile& tile) {
   __m512i sums[kRows][2];
   multiply_int8(tile, sums);
@@ -59,7 +59,7 @@ std::uint32_t score_tile_int8(const Int8Tile& tile) {
       _mm512_fmadd_ps(load_lanes<kRows>(tile.norms), _mm512_set1_ps(tile.slope),
                       _mm512_fmadd_ps(load_lanes<kRows>(tile.residuals), _mm512_set1_ps(tile.reach),
                                       _mm512_set1_ps(tile.offset)));
-  return hold_to_bars<kRows, kRaising>(tile, errors, acc);
+  return hold_to_bars<kRows, kRaising, kBounding>(tile, errors, acc);
 }
 
 Int8Row round_to_int8(const float* row, std::int64_t padded_dim, std::int8_t* out) {
@@ -99,6 +99,7 @@ const KernelTable* avx512_vnni_kernels() {
     t.name = "avx512_vnni";
     t.score_tile_int8 = score_tile_int8<false>;
     t.score_tile_int8_raising = score_tile_int8<true>;
+    t.score_tile_int8_bounding = score_tile_int8<false, true>;
     t.round_to_int8 = round_to_int8;
     return t;
   }();

@@ -68,12 +68,9 @@ struct Simd {
     const Doubles four = add(add(lanes[0], lanes[2]), add(lanes[1], lanes[3]));
     return (four.at[0] + four.at[2]) + (four.at[1] + four.at[3]);
   }
-  static void round_add(const Doubles& values, std::int64_t* sums) {
-    for (int i = 0; i < kDoubles; ++i) sums[i] += __builtin_llrint(values.at[i]);
-  }
 };
 
-template <int kTile, bool kRaising>
+template <int kTile, bool kRaising, bool kBounding = false>
 std::uint32_t score_tile(const ScoreTile& tile) {
   float acc[kTile][kWidth] = {};
   for (std::int64_t d = 0; d < tile.dim; ++d)
@@ -89,6 +86,7 @@ std::uint32_t score_tile(const ScoreTile& tile) {
       scores[c] = acc[r][c] - tile.biases[c];
       best = scores[c] > best ? scores[c] : best;
     }
+    if (kBounding) tile.best[r] = best;
     if (kRaising) {
       const float proven = best - error;
       const float bar = proven - (tile.slacks[r] + kBarSlack * __builtin_fabsf(proven));
@@ -153,6 +151,7 @@ const KernelTable* baseline_kernels() {
     t.panel_width = kWidth;
     t.score_tile = score_tile<kRows, false>;
     t.score_tile_raising = score_tile<kRows, true>;
+    t.score_tile_bounding = score_tile<kRows, false, true>;
     t.score_row = score_tile<1, false>;
     t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
     t.distance_tile[1] = distance_tile<Metric::kEuclidean>;

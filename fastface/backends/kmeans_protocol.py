@@ -1,0 +1,140 @@
+"""What every backend offers to k-means beyond the dense kernels of `Backend`.
+
+Rows are C-contiguous float16, float32 or float64; centers are float32, or float64 where the rows
+are.  Every method is *defined* by `fastface.backends.reference_kmeans`; other backends return the
+same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["KMeansKernels", "Seeder"]
+
+Matrix = NDArray[Any]
+
+
+class Seeder(Protocol):
+    """Distances of rows to the nearest center chosen so far, and what more centers would win.
+
+    The potential is the sum over rows of weight times distance, each rounded to a multiple of
+    1 / scale: an integer, so that potentials of partitions add up exactly.
+    """
+
+    @property
+    def nearest(self) -> NDArray[np.float64]:
+        """Return the distance of every row to the nearest center so far."""
+        ...
+
+    def begin(self, center: Matrix) -> float:
+        """Take the first center; return the largest weighted distance to it."""
+        ...
+
+    def set_scale(self, scale: float) -> int:
+        """Count in multiples of 1 / `scale` from now on; return the potential."""
+        ...
+
+    def locate(self, target: int) -> int:
+        """Return the first row at which the running sum of the potential exceeds `target`."""
+        ...
+
+    def evaluate(self, candidates: Matrix) -> list[int]:
+        """Return the potential after adding one candidate, for each of them."""
+        ...
+
+    def accept(self, which: int) -> None:
+        """Add a candidate of the last `evaluate`."""
+        ...
+
+
+class KMeansKernels(Protocol):
+    """Dense steps of k-means."""
+
+    def nearest_center(
+        self, X: Matrix, centers: Matrix, metric: str, *, n_threads: int = 1
+    ) -> NDArray[np.int32]:
+        """Return the label of every row: the lowest index among the nearest centers."""
+        ...
+
+    def accumulate(
+        self,
+        X: Matrix,
+        labels: NDArray[np.int32],
+        previous: NDArray[np.int32] | None,
+        factors: NDArray[np.float64] | None,
+        masses: NDArray[np.float64] | None,
+        scales: NDArray[np.float64],
+        mass_scale: float,
+        low_scale: float,
+        sums: NDArray[np.int64],
+        mass: NDArray[np.int64],
+        *,
+        n_threads: int = 1,
+    ) -> int:
+        """Add rows to the sums of their cluster; with `previous`, move only those that changed.
+
+        A row enters `sums` multiplied with its factor, and `mass` as its mass, both as the two
+        integers of `fastface.kmeans.fixed_point`.  Returns how many rows moved.
+        """
+        ...
+
+    def own_distances(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        labels: NDArray[np.int32],
+        metric: str,
+        *,
+        n_threads: int = 1,
+    ) -> NDArray[np.float64]:
+        """Return the distance of every row to its own center."""
+        ...
+
+    def column_range(self, X: Matrix, *, n_threads: int = 1) -> NDArray[np.float64]:
+        """Return the largest magnitude of every feature; NaN where a value is no number."""
+        ...
+
+    def column_moments(
+        self, X: Matrix, scales: NDArray[np.float64], low_scale: float, *, n_threads: int = 1
+    ) -> NDArray[np.int64]:
+        """Return sums of values and of squares as integers, shape (2, 2, n_features)."""
+        ...
+
+    def row_norms(self, X: Matrix, *, n_threads: int = 1) -> NDArray[np.float64]:
+        """Return the norm of every row."""
+        ...
+
+    def group_size(self) -> int:
+        """Return how many centers make a group for `assign_pruned`."""
+        ...
+
+    def assign_pruned(
+        self,
+        X: Matrix,
+        centers: Matrix,
+        names: NDArray[np.int32],
+        places: NDArray[np.int32],
+        moves: NDArray[np.float32],
+        metric: str,
+        labels: NDArray[np.int32],
+        lower: NDArray[np.float32],
+        *,
+        n_threads: int = 1,
+    ) -> tuple[int, int]:
+        """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
+
+        `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
+        ``places`` the inverse.  ``lower[g, i]`` bounds the distance of row i to group g from below
+        once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
+        row and group were scored, and how many pairs of row and center the definition decided.
+        """
+        ...
+
+    def seeder(
+        self, X: Matrix, weights: NDArray[np.float64] | None, metric: str, *, n_threads: int = 1
+    ) -> Seeder:
+        """Return what k-means++ asks about the rows."""
+        ...

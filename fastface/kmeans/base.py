@@ -1,0 +1,282 @@
+"""What both k-means estimators share: rows in, predictions out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from scipy.spatial.distance import cdist
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from fastface.backends.kmeans_protocol import KMeansKernels
+from fastface.backends.registry import get_backend, resolve_threads
+from fastface.errors import InvalidInputError
+from fastface.kmeans.lloyd import Problem, inertia_of
+from fastface.kmeans.parameters import (
+    METRICS,
+    check_choice,
+    check_init,
+    check_real,
+    check_weights,
+)
+from fastface.kmeans.rows import RowBlocks, parse_memory
+from fastface.validation import check_integer
+
+__all__ = ["BaseKMeans", "center_dtype"]
+
+_STORAGE = [np.float64, np.float32, np.float16]
+_CHUNK_SHARE = 8  # of the memory limit that one chunk may take
+
+
+def center_dtype(X: NDArray[Any]) -> np.dtype[Any]:
+    """Return the dtype of centers of such rows: float64 for float64, else float32."""
+    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+
+class BaseKMeans(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClusterMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
+    """Predictions and checks of `KMeans` and `MiniBatchKMeans`."""
+
+    n_clusters: int
+    init: Any
+    tol: float
+    max_iter: int
+    metric: str
+    device: str
+    n_threads: int | None
+    memory_limit: int | str | None
+    cluster_centers_: NDArray[Any]
+
+    def _check_common(self) -> None:
+        check_integer(self.n_clusters, name="n_clusters", low=1)
+        check_integer(self.max_iter, name="max_iter", low=1)
+        check_real(self.tol, "tol")
+        check_choice(self.metric, "metric", METRICS)
+        check_init(self.init)
+        parse_memory(self.memory_limit)
+
+    def _check_rows(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
+        """Return `X` as a C-contiguous matrix of floats, not yet looked into."""
+        if issparse(X):
+            raise InvalidInputError(
+                "sparse data is not supported: pass a dense array (X.toarray())"
+            )
+        array: NDArray[Any]
+        if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORAGE and X.size:
+            # scikit-learn's own check would read a mapped file from end to end.
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            array = np.ascontiguousarray(X)
+        else:
+            array = validate_data(
+                self, X, reset=reset, dtype=_STORAGE, order="C", ensure_all_finite=False
+            )
+        return array
+
+    def _blocks(self, X: NDArray[Any]) -> RowBlocks:
+        """Return the rows in chunks that the memory limit allows."""
+        limit = parse_memory(self.memory_limit)
+        blocks = RowBlocks(X)
+        if limit is None:
+            return blocks
+        row_bytes = X.shape[1] * X.itemsize + 32
+        n_features = X.shape[1]
+        fixed = len(X) * 12 + 5 * self.n_clusters * n_features * 8
+        chunk = min(blocks.chunk_rows, limit // _CHUNK_SHARE // row_bytes)
+        if chunk < 1 or fixed > limit - limit // _CHUNK_SHARE:
+            raise InvalidInputError(
+                f"memory_limit={self.memory_limit!r} is too small for {len(X)} rows and"
+                f" {self.n_clusters} clusters of {n_features} features: needs at least"
+                f" {(fixed + row_bytes) * 8 // 7 + 1} bytes"
+            )
+        return RowBlocks(X, chunk)
+
+    def _kernels(self) -> KMeansKernels:
+        backend = get_backend(self.device)
+        self.device_ = backend.name
+        return backend.kmeans
+
+    def _threads(self) -> int:
+        return resolve_threads(self.n_threads)
+
+    def _check_size(self, X: NDArray[Any]) -> None:
+        if len(X) < self.n_clusters:
+            raise InvalidInputError(
+                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+            )
+
+    def _given_centers(self, centers: Any, X: NDArray[Any]) -> NDArray[Any]:
+        """Return centers somebody else chose, checked."""
+        array: NDArray[Any] = check_array(
+            centers, dtype=center_dtype(X), copy=True, order="C", input_name="init"
+        )
+        wanted = {"number of clusters": self.n_clusters}
+        wanted["number of features of the data"] = X.shape[1]
+        for size, (what, expected) in zip(array.shape, wanted.items(), strict=True):
+            if size != expected:
+                raise InvalidInputError(
+                    f"The shape of the initial centers {array.shape} does not match the {what}"
+                    f" {expected}."
+                )
+        return array
+
+    def _problem(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Problem:
+        """Return rows that shall be compared with the fitted centers."""
+        check_is_fitted(self)
+        rows = self._check_rows(X, reset=False)
+        weights = check_weights(sample_weight, rows)
+        return Problem.over(
+            self._blocks(rows),
+            self._kernels(),
+            self.metric,
+            weights,
+            n_threads=self._threads(),
+        )
+
+    def _labels_of(self, problem: Problem) -> NDArray[np.int32]:
+        labels = np.empty(len(problem.rows), np.int32)
+        for part, chunk in problem.rows:
+            labels[part] = problem.kernels.nearest_center(
+                chunk, self.cluster_centers_, self.metric, n_threads=problem.n_threads
+            )
+        return labels
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the cluster of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_samples,)
+            Index of the nearest center, the lowest among equals.
+        """
+        return self._labels_of(self._problem(X))
+
+    def fit_predict(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[np.int32]:
+        """Fit and return `labels_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : object
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_samples,)
+            Labels.
+        """
+        labels: NDArray[np.int32] = self.fit(X, sample_weight=sample_weight).labels_
+        return labels
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the distance of every row to every center.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_clusters)
+            Euclidean or cosine distances, float64 for float64 rows, else float32.
+        """
+        problem = self._problem(X)
+        metric = "euclidean" if self.metric == "sqeuclidean" else "cosine"
+        backend = get_backend(self.device)
+        shape = (len(problem.rows), len(self.cluster_centers_))
+        out = np.empty(shape, center_dtype(problem.rows.X))
+        for part, chunk in problem.rows:
+            if out.dtype == np.float64:
+                out[part] = cdist(chunk, self.cluster_centers_, metric)  # type: ignore[call-overload]
+                continue
+            backend.pairwise(
+                chunk.astype(np.float32, copy=False),
+                self.cluster_centers_.astype(np.float32, copy=False),
+                metric,
+                out=out[part],
+                n_threads=problem.n_threads,
+            )
+        return out
+
+    def fit_transform(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[Any]:
+        """Fit and return the distances to the centers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : object
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_clusters)
+            Distances.
+        """
+        result: NDArray[Any] = self.fit(X, sample_weight=sample_weight).transform(X)
+        return result
+
+    def score(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the negated inertia of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : object
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        float
+            Minus the weighted sum of squared distances to the nearest center (of cosine distances
+            for that metric).
+        """
+        problem = self._problem(X, sample_weight)
+        return -float(inertia_of(problem, self.cluster_centers_, self._labels_of(problem)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.cluster_centers_)
+
+    def fit(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> BaseKMeans:
+        """Find the centers."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,141 @@
+"""A file from which an unfinished fit goes on, to the same bits.
+
+It holds the centers of the last two steps, not the labels: those follow from the centers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.errors import CorruptFileError, RunMismatchError, StorageError
+
+__all__ = ["Checkpoint", "Progress", "fingerprint"]
+
+_FORMAT = 1
+_SAMPLED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fit has come.
+
+    Attributes
+    ----------
+    init : int
+        Number of the initialisation being worked on; earlier ones are done.
+    iteration : int
+        Iterations of it that were done; zero before the first.
+    assigned : ndarray or None
+        Centers that the last iteration assigned rows to.
+    centers : ndarray or None
+        Centers that it moved to.
+    best : ndarray or None
+        Centers of the best initialisation that is done.
+    best_inertia : float
+        Its inertia.
+    best_n_iter : int
+        Its number of iterations.
+    """
+
+    init: int = 0
+    iteration: int = 0
+    assigned: NDArray[Any] | None = None
+    centers: NDArray[Any] | None = None
+    best: NDArray[Any] | None = None
+    best_inertia: float = np.inf
+    best_n_iter: int = 0
+
+
+def fingerprint(X: NDArray[Any], weights: NDArray[np.float64] | None) -> int:
+    """Return a number that other rows would hardly share, from a few of them."""
+    step = max(1, len(X) // _SAMPLED_ROWS)
+    value = zlib.crc32(np.ascontiguousarray(X[::step]).tobytes())
+    value = zlib.crc32(np.ascontiguousarray(X[-1]).tobytes(), value)
+    if weights is not None:
+        value = zlib.crc32(weights.tobytes(), value)
+    return value
+
+
+class Checkpoint:
+    """One file, replaced whole after every iteration.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    job : dict
+        What the fit is: a file of another job is refused.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self._job = {"format": _FORMAT, **job}
+
+    def load(self) -> Progress:
+        """Return how far the job had come; the beginning where there is no file.
+
+        Raises
+        ------
+        RunMismatchError
+            If the file belongs to other data or parameters.
+        CorruptFileError
+            If it is no checkpoint.
+        """
+        try:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                stored = json.loads(str(file["job"]))
+                state = json.loads(str(file["state"]))
+                arrays = {
+                    name: file[name] for name in ("assigned", "centers", "best") if name in file
+                }
+        except FileNotFoundError:
+            return Progress()
+        except OSError as error:
+            raise StorageError(f"checkpoint {self.path} cannot be read: {error}") from error
+        except Exception as error:
+            raise CorruptFileError(
+                f"{self.path} is not a whole checkpoint ({error}); delete it to start anew"
+            ) from error
+        if stored != self._job:
+            different = sorted(
+                key
+                for key in stored.keys() | self._job.keys()
+                if stored.get(key) != self._job.get(key)
+            )
+            raise RunMismatchError(
+                f"checkpoint {self.path} belongs to another fit: it differs in"
+                f" {', '.join(different)}; name another file, or delete this one"
+            )
+        return Progress(**state, **arrays)
+
+    def save(self, progress: Progress) -> None:
+        """Replace the file."""
+        state = {
+            "init": progress.init,
+            "iteration": progress.iteration,
+            "best_inertia": progress.best_inertia,
+            "best_n_iter": progress.best_n_iter,
+        }
+        arrays = {
+            name: array
+            for name in ("assigned", "centers", "best")
+            if (array := getattr(progress, name)) is not None
+        }
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, job=json.dumps(self._job), state=json.dumps(state), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StorageError(f"checkpoint {self.path} cannot be written: {error}") from error

@@ -1,0 +1,173 @@
+"""Leaving out what a bound rules out never changes a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import fastface
+from fastface import KMeans
+from fastface.backends.cpu_kmeans import CpuKMeans
+from fastface.backends.reference import distance_keys
+from fastface.errors import InvalidInputError
+from fastface.kmeans.assigners import AutoAssigner, ExhaustiveAssigner, PrunedAssigner
+from fastface.kmeans.lloyd import Problem
+from fastface.kmeans.rows import RowBlocks
+
+METRICS = pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
+
+
+def bits(model: Any) -> tuple[bytes, bytes, float, int]:
+    return (
+        model.labels_.tobytes(),
+        model.cluster_centers_.tobytes(),
+        model.inertia_,
+        model.n_iter_,
+    )
+
+
+def difficult(kind: str, dtype: type) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1500, 20))
+    if kind == "twins":
+        x = np.repeat(x[:150], 10, axis=0)
+    elif kind == "grid":
+        x = rng.integers(-1, 2, (1500, 6)).astype(float)
+    elif kind == "far from the origin":
+        x = x * 0.01 + (30.0 if dtype == np.float16 else 1e4)
+    elif kind == "magnitudes":
+        x *= 10.0 ** rng.uniform(-2, 2, (1500, 1))
+    elif kind == "zeros":
+        x[::3] = 0.0
+    elif kind == "one outlier":
+        x[7] *= 1e4 if dtype == np.float16 else 1e17
+    elif kind == "a line":
+        x = np.linspace(0, 1, 1500)[:, None] * np.ones(3)
+    return x.astype(dtype)
+
+
+KINDS = ["plain", "twins", "grid", "far from the origin", "magnitudes", "zeros", "one outlier"]
+
+
+@METRICS
+@pytest.mark.parametrize("kind", [*KINDS, "a line"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_same_bits_as_lloyd(kind: str, dtype: type, metric: str) -> None:
+    x = difficult(kind, dtype)
+    arguments: dict[str, Any] = {
+        "n_clusters": 150,
+        "metric": metric,
+        "init": "random",
+        "n_init": 1,
+        "random_state": 0,
+        "max_iter": 12,
+        "tol": 0,
+    }
+    expected = bits(KMeans(**arguments, algorithm="lloyd").fit(x))
+    for isa in fastface.available_isas():
+        fastface.set_isa(isa)
+        model = KMeans(**arguments, algorithm="pruned", n_threads=3).fit(x)
+        assert model.algorithm_ == "pruned"
+        assert bits(model) == expected
+    assert bits(KMeans(**arguments, algorithm="auto").fit(x)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    metric=st.sampled_from(["sqeuclidean", "cosine"]),
+    isa=st.sampled_from(fastface.available_isas()),
+)
+def test_ties(data: st.DataObject, metric: str, isa: str) -> None:
+    """Coordinates from a handful of values: centers as near as each other are the rule."""
+    n, d = data.draw(st.integers(40, 70)), data.draw(st.integers(1, 5))
+    values = st.sampled_from([-1.0, 0.0, 0.5, 1.0])
+    x = data.draw(arrays(np.float32, (n, d), elements=values))
+    fastface.set_isa(isa)
+    arguments: dict[str, Any] = {
+        "n_clusters": 40,
+        "init": x[:40],
+        "n_init": 1,
+        "metric": metric,
+        "tol": 0,
+    }
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert bits(KMeans(**arguments, algorithm="pruned").fit(x)) == bits(
+            KMeans(**arguments, algorithm="lloyd").fit(x)
+        )
+
+
+@METRICS
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_hold(kind: str, metric: str) -> None:
+    """Every lower bound stays below the distance to its group while centers wander about."""
+    x = difficult(kind, np.float32)[:600]
+    rng = np.random.default_rng(1)
+    problem = Problem.over(RowBlocks(x), CpuKMeans(), metric, None, n_threads=2)
+    pruned, exhaustive = PrunedAssigner(problem, 100), ExhaustiveAssigner(problem)
+    centers = x[:100].copy()
+    labels = None
+    for step in range(6):
+        pruned.begin(centers)
+        exhaustive.begin(centers)
+        labels = pruned.assign(slice(0, len(x)), x, labels)
+        np.testing.assert_array_equal(labels, exhaustive.assign(slice(0, len(x)), x, None))
+        if step:
+            keys = distance_keys(x, centers, metric)[:, pruned._names]
+            true = np.sqrt(keys * (2.0 if metric == "cosine" else 1.0))
+            starts = np.arange(0, 100, problem.kernels.group_size())
+            assert pruned._lower is not None
+            assert (np.minimum.reduceat(true, starts, axis=1) + 1e-7 >= pruned._lower.T).all()
+        size = 10.0 ** -rng.integers(1, 5)
+        centers = centers + (rng.standard_normal(centers.shape) * size).astype(np.float32)
+        if step == 3:
+            centers[:50] = x[300:350]  # a jump
+
+
+def test_work_is_left_out(faces: Callable) -> None:
+    x = faces(6000, 32, 150)
+    problem = Problem.over(RowBlocks(x), CpuKMeans(), "sqeuclidean", None, n_threads=2)
+    pruned = PrunedAssigner(problem, 130)
+    shares = []
+    from fastface.kmeans.iterate import iterate
+
+    n_pairs = len(x) * -(-130 // problem.kernels.group_size())
+    iterate(
+        problem,
+        x[:130].copy(),
+        max_iter=15,
+        tol=0.0,
+        assigner=pruned,
+        after=lambda state: shares.append(pruned.scored_pairs / n_pairs),
+    )
+    assert shares[1] == 1.0
+    assert shares[-1] < 0.5
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_what_auto_chooses(faces: Callable) -> None:
+    x = faces(3000, 16, 60)
+    problem = Problem.over(RowBlocks(x), CpuKMeans(), "sqeuclidean", None, n_threads=1)
+    slow = AutoAssigner(problem, 140)
+    assert slow.name == "pruned"
+    labels, centers = None, x[:140].copy()
+    for _ in range(6):
+        slow.begin(centers)
+        labels = slow.assign(slice(0, len(x)), x, labels)
+        slow._seconds["lloyd"] = 0.0  # as if comparing everything took no time
+    assert slow.name == "lloyd"
+    assert KMeans(10, random_state=0).fit(x).algorithm_ == "lloyd"
+    with pytest.raises(InvalidInputError, match="bytes of bounds"):
+        KMeans(500, algorithm="pruned", memory_limit="500KiB").fit(np.tile(x, (3, 1)))
+    tight = KMeans(500, init="random", n_init=1, max_iter=3, memory_limit="500KiB")
+    assert tight.fit(np.tile(x, (3, 1))).algorithm_ == "lloyd"
