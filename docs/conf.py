@@ -27,7 +27,6 @@ autodoc_default_options = {
     "members": True,
     "undoc-members": False,
     # scikit-learn adds them, with references of its own.
-    "exclude-members": "set_fit_request, set_score_request",
     "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
 }
 napoleon_google_docstring = False
