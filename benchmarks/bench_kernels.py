@@ -20,6 +20,7 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import RESULTS, Timing, compare, print_table, ratios, write_results
+from benchmarks.rows import face_like
 from fastface.backends.cpu import CpuBackend
 from fastface.backends.reference import ReferenceBackend
 
@@ -71,36 +72,13 @@ TASKS = (
 )
 
 
-def face_like(n: int, dim: int, *, people: int, seed: int) -> np.ndarray:
-    """Return unit vectors distributed as face embeddings are.
-
-    People stand around one common direction (cosine 0.5 between strangers, on average), and photos
-    around their person (cosine 0.85), both with a spectrum that falls by two orders of magnitude.
-    """
-    rng = np.random.default_rng(seed)
-    spectrum = np.logspace(0.0, -1.0, dim, dtype=np.float32)
-    spectrum /= np.linalg.norm(spectrum)
-    common = np.zeros(dim, np.float32)
-    common[0] = 1.0
-    centers = common + rng.standard_normal((people, dim), dtype=np.float32) * spectrum
-    rows = centers[rng.integers(0, people, n)]
-    rows += 0.6 * rng.standard_normal((n, dim), dtype=np.float32) * spectrum
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
-
-
 def operands(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return queries and candidates: photos and their people, or photos and other photos."""
-    people = task.m if task.kernel == "assign" else max(2, task.m // 20)
-    x = face_like(task.n, task.dim, people=people, seed=1)
-    if task.kernel == "assign":
-        # Means of a few photos: what k-means has for centers.
-        photos = face_like(4 * task.m, task.dim, people=people, seed=1)
-        y = photos.reshape(task.m, 4, task.dim).mean(axis=1)
-    elif task.kernel == "nearest_neighbors":
-        y = x = face_like(task.m, task.dim, people=people, seed=1)
+    """Return queries and candidates, faces of the same people; neighbours are sought among all."""
+    if task.kernel == "nearest_neighbors":
+        x = y = face_like(task.n, task.dim, seed=1)
     else:
-        y = face_like(task.m, task.dim, people=people, seed=2)
+        rows = face_like(task.n + task.m, task.dim, seed=1)
+        x, y = rows[: task.n], rows[task.n :]
     return x.astype(task.dtype, copy=False), y.astype(task.dtype, copy=False)
 
 
@@ -266,8 +244,8 @@ def _repeat(timing: Timing, rounds: int) -> Timing:
 
 def small_calls() -> list[list[Any]]:
     """Time one row against 1,000 centers of 128 dimensions, in microseconds."""
-    centers = face_like(1000, 128, people=1000, seed=3)
-    row = face_like(1, 128, people=1, seed=4)
+    rows = face_like(1001, 128, seed=3)
+    row, centers = rows[:1], rows[1:]
     prepared = fastface.prepare(centers)
     calls: Calls = {
         "centers": lambda: fastface.assign(row, centers),

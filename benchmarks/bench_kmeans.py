@@ -18,6 +18,7 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import Timing, compare, print_table, ratios, write_results
+from benchmarks.rows import face_like
 from fastface import KMeans, MiniBatchKMeans
 from fastface.kmeans.assigners import PrunedAssigner
 from fastface.kmeans.iterate import IterationState, iterate
@@ -25,25 +26,6 @@ from fastface.kmeans.lloyd import Problem
 from fastface.kmeans.rows import RowBlocks
 
 PEERS = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "superkmeans": "superkmeans"}
-ROWS_A_PERSON = 40
-
-
-def faces(n: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Return unit vectors as a face network gives them.
-
-    People are unit vectors drawn around one common direction, which has 0.8 of the length of the
-    rest; each has 40 faces on average.  A face is its person plus a normal deviate of norm 0.75,
-    scaled to one again: two faces of a person have a cosine of 0.64 on average.
-    """
-    rng = np.random.default_rng(seed)
-    people = rng.standard_normal((max(1, n // ROWS_A_PERSON), dim), dtype=np.float32)
-    people[:, 0] += 0.8 * np.sqrt(dim)
-    people /= np.linalg.norm(people, axis=1, keepdims=True)
-    rows = rng.standard_normal((n, dim), dtype=np.float32)
-    rows *= np.float32(0.75 / np.sqrt(dim))
-    rows += people[rng.integers(0, len(people), n)]
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
 
 
 class Recorded:
@@ -225,7 +207,7 @@ def main(argv: Sequence[str]) -> int:
             if options.only not in f"{kind} n={n} K={k} d={dim}":
                 continue
             n, k = n // shrink, max(8, k // shrink)
-            x = faces(n, dim)
+            x = face_like(n, dim)
             check_bits(x[: 50 * k], k)
             if kind == "pruning":
                 by_iteration = pruning_by_iteration(x, k, n_iter, options.threads)

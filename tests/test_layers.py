@@ -24,7 +24,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "cli": ("pipeline", "report", FRONT_DOOR),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
     "report": ("attributes",),
-    "attributes": ("distances", "metrics"),
+    "attributes": ("kmeans", "distances", "metrics"),
     "embedder": ("runtimes", "models"),
     "runtimes": ("models",),
     "models": (),
