@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 RESULTS = ROOT / "results"
+# Threads of BLAS and OpenMP spin for some 50 ms after a call before they sleep; whoever comes next
+# would have to share a core with them.
+_SETTLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for round_number in range(rounds):
         for name, call in candidates.items():
+            time.sleep(_SETTLE)
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
