@@ -7,8 +7,6 @@ namespace fastface {
 namespace {
 
 constexpr double kUnit = 0x1p-24;  // rounding unit of float32
-constexpr double kUnderflow = 1e-30;
-constexpr double kSafety = 1.01;
 
 }  // namespace
 

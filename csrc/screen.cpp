@@ -9,14 +9,7 @@ namespace {
 
 constexpr std::int64_t kSampledRows = 256;
 constexpr double kUnitWide = 0x1p-53;  // rounding unit of float64
-// More than all that underflow can take from a score whose operands are near one in norm, or from
-// a norm, for any dimension that fits into memory.
-constexpr double kUnderflow = 1e-30;
-constexpr double kSafety = 1.01;     // absorbs second-order terms and the rounding of bounds
-constexpr double kBlindNorm = 1e15;  // beyond it a row's scores could overflow
-// Rounding a row of normal variates to 8 bits loses 0.008 of its norm; beyond this share, too many
-// candidates pass the screen to pay for the speed of integers.
-constexpr double kRoundsWell = 0.02;
+constexpr double kBlindNorm = 1e15;    // beyond it a row's scores could overflow
 
 // The power of two that brings `norm` near one.
 double scale_for(double norm) {

@@ -18,6 +18,14 @@ namespace fastface {
 
 enum class Precision { kFloat32, kInt8 };
 
+// More than all that underflow can take from a score whose operands are near one in norm, or from
+// a norm, for any dimension that fits into memory.
+constexpr double kUnderflow = 1e-30;
+constexpr double kSafety = 1.01;  // absorbs second-order terms and the rounding of bounds
+// Rounding a row of normal variates to 8 bits loses 0.008 of its norm; beyond this share, too many
+// candidates pass the screen to pay for the speed of integers.
+constexpr double kRoundsWell = 0.02;
+
 // A query row as the tiles read it.
 struct LoadedRow {
   float norm;       // at least that of the row as scaled

@@ -212,18 +212,10 @@ template <bool kSingleNearest>
 SearchStatistics search(const SearchProblem& problem, const Screen& screen, std::int64_t k,
                         float* distances, std::int32_t* indices, Interrupt& interrupt) {
   using Sink = NearestSink<kSingleNearest>;
-  const Prepared* prepared = problem.prepared;
-  const Plan plan(problem, screen, prepared, Sink::bytes_per_row(k, Precision::kInt8));
-  std::optional<Panels> packed;
-  if (prepared == nullptr && plan.shared_panels)
-    packed.emplace(Panels::all(screen, plan.precision, plan.n_threads, interrupt));
-  const auto panels_of = [&](Precision precision) -> const Panels* {
-    if (prepared != nullptr)
-      return precision == Precision::kInt8 ? prepared->integers.get() : &prepared->floats;
-    return packed && plan.precision == precision ? &*packed : nullptr;
-  };
+  const Plan plan(problem, screen, Sink::bytes_per_row(k, Precision::kInt8));
+  const SharedPanels panels(problem, screen, plan, interrupt);
   Shared shared{
-      problem,   screen,  plan,     panels_of(Precision::kFloat32), panels_of(Precision::kInt8), k,
+      problem,   screen,  plan,     panels.of(Precision::kFloat32), panels.of(Precision::kInt8), k,
       distances, indices, interrupt};
   parallel_for(plan.n_blocks(), plan.n_threads, interrupt, [&]() -> Worker {
     return [worker = std::make_shared<NearestWorker<kSingleNearest>>(shared)](std::int64_t block) {

@@ -55,15 +55,8 @@ RadiusNeighbors search_radius(const SearchProblem& problem, double radius, Inter
   const Screen& screen = own ? *own : problem.prepared->screen;
   if (interrupt.stopped()) return result;
 
-  const Plan plan(problem, screen, problem.prepared, 64);
-  std::optional<Panels> packed;
-  if (problem.prepared == nullptr && plan.shared_panels)
-    packed.emplace(Panels::all(screen, plan.precision, plan.n_threads, interrupt));
-  const bool integers = plan.precision == Precision::kInt8;
-  const Panels* panels = packed                        ? &*packed
-                         : problem.prepared == nullptr ? nullptr
-                         : integers                    ? problem.prepared->integers.get()
-                                                       : &problem.prepared->floats;
+  const Plan plan(problem, screen, 64);
+  const SharedPanels panels(problem, screen, plan, interrupt);
   // Keys are squared for the Euclidean metric; a negative radius holds nobody.
   const double limit =
       problem.metric == Metric::kEuclidean ? (radius < 0.0 ? -1.0 : radius * radius) : radius;
@@ -106,10 +99,11 @@ RadiusNeighbors search_radius(const SearchProblem& problem, double radius, Inter
     }
   };
   parallel_for(plan.n_blocks(), plan.n_threads, interrupt, [&]() -> Worker {
-    const auto tools = std::make_shared<Tools>(Tools{
-        Judge(problem, screen), RowReader(problem.queries),
-        Block(screen, plan.precision, plan.block_rows),
-        PanelRun(screen, panels, plan.precision, plan.run_panels), RadiusSink(plan.block_rows)});
+    const auto tools = std::make_shared<Tools>(
+        Tools{Judge(problem, screen), RowReader(problem.queries),
+              Block(screen, plan.precision, plan.block_rows),
+              PanelRun(screen, panels.of(plan.precision), plan.precision, plan.run_panels),
+              RadiusSink(plan.block_rows)});
     return [&work, tools](std::int64_t b) { work(*tools, b); };
   });
 

@@ -13,7 +13,6 @@ constexpr std::int64_t kRowExtra = 96;  // bytes of a row beside its values and 
 constexpr std::int64_t kWorthInt8Queries = 64;
 constexpr std::int64_t kWorthInt8Candidates = 128;
 constexpr std::int64_t kLargestInt8Dim = std::int64_t{1} << 15;
-constexpr float kRoundsWell = 0.02f;
 
 // An odd number of cache lines, so that the rows of a tile do not compete for cache sets.
 std::int64_t row_stride(std::int64_t padded_dim, Precision precision) {
@@ -26,8 +25,7 @@ std::int64_t value_bytes(Precision precision) { return precision == Precision::k
 
 }  // namespace
 
-Plan::Plan(const SearchProblem& problem, const Screen& screen, const Prepared* prepared,
-           std::int64_t sink_bytes_per_row)
+Plan::Plan(const SearchProblem& problem, const Screen& screen, std::int64_t sink_bytes_per_row)
     : n_queries(problem.queries.rows) {
   const std::int64_t m = screen.candidates().rows;
   const std::int64_t dim = screen.padded_dim();
@@ -43,9 +41,9 @@ Plan::Plan(const SearchProblem& problem, const Screen& screen, const Prepared* p
   const std::int64_t limit =
       problem.memory_limit > 0 ? problem.memory_limit : kDefaultLimit * n_threads;
   const std::int64_t packed = screen.n_panels() * Panels::bytes(screen, precision);
-  shared_panels = prepared != nullptr || packed <= limit / 4 * 3;
+  shared_panels = problem.prepared != nullptr || packed <= limit / 4 * 3;
   const std::int64_t left =
-      (limit - (prepared == nullptr && shared_panels ? packed : 0)) / n_threads;
+      (limit - (problem.prepared == nullptr && shared_panels ? packed : 0)) / n_threads;
 
   // Rows that integers cannot tell apart are swept again in float32, panels packed on the way.
   const std::int64_t panel = Panels::bytes(screen, Precision::kFloat32);
@@ -64,6 +62,19 @@ Plan::Plan(const SearchProblem& problem, const Screen& screen, const Prepared* p
   block_rows = std::min({cached / (row_stride(dim, precision) * value_bytes(precision)),
                          kCachedSink / (sink_bytes_per_row + 1), std::max(share, 10 * tile)});
   block_rows = std::clamp<std::int64_t>(std::min(block_rows, fit), tile, 8192) / tile * tile;
+}
+
+SharedPanels::SharedPanels(const SearchProblem& problem, const Screen& screen, const Plan& plan,
+                           Interrupt& interrupt)
+    : prepared_(problem.prepared) {
+  if (prepared_ == nullptr && plan.shared_panels)
+    packed_.emplace(Panels::all(screen, plan.precision, plan.n_threads, interrupt));
+}
+
+const Panels* SharedPanels::of(Precision precision) const {
+  if (prepared_ != nullptr)
+    return precision == Precision::kInt8 ? prepared_->integers.get() : &prepared_->floats;
+  return packed_ && packed_->precision() == precision ? &*packed_ : nullptr;
 }
 
 Block::Block(const Screen& screen, Precision precision, std::int64_t capacity)

@@ -14,8 +14,7 @@ constexpr std::int64_t kFewQueries = 8;  // fewer are not worth packing the cand
 
 // How one call uses its threads and its memory.
 struct Plan {
-  Plan(const SearchProblem& problem, const Screen& screen, const Prepared* prepared,
-       std::int64_t sink_bytes_per_row);
+  Plan(const SearchProblem& problem, const Screen& screen, std::int64_t sink_bytes_per_row);
 
   std::int64_t n_blocks() const { return (n_queries + block_rows - 1) / block_rows; }
 
@@ -25,6 +24,20 @@ struct Plan {
   bool shared_panels;       // packed once for all threads, or by each thread run by run
   std::int64_t block_rows;  // queries of a block
   std::int64_t run_panels;  // panels that a thread packs at a time
+};
+
+// Panels that all threads of a call read: prepared ones, or packed when it begins.
+class SharedPanels {
+ public:
+  SharedPanels(const SearchProblem& problem, const Screen& screen, const Plan& plan,
+               Interrupt& interrupt);
+
+  // Null where each thread packs its own, run by run.
+  const Panels* of(Precision precision) const;
+
+ private:
+  const Prepared* prepared_;
+  std::optional<Panels> packed_;
 };
 
 // Some query rows in the form tiles read.
