@@ -23,6 +23,7 @@ from fastface import KMeans, MiniBatchKMeans
 from fastface.kmeans.assigners import PrunedAssigner
 from fastface.kmeans.iterate import IterationState, iterate
 from fastface.kmeans.lloyd import Problem
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.rows import RowBlocks
 
 PEERS = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "superkmeans": "superkmeans"}
@@ -165,7 +166,7 @@ def pruning_by_iteration(x: np.ndarray, k: int, n_iter: int, threads: int) -> li
         table.append([state.iteration, scored, decided, state.moved, now - began])
         began = time.perf_counter()
 
-    iterate(problem, start, max_iter=n_iter, tol=0.0, assigner=pruned, after=after)
+    iterate(LocalRows(problem, pruned), start, max_iter=n_iter, tol=0.0, after=after)
     return table
 
 

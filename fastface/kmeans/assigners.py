@@ -152,9 +152,11 @@ def _moves(before: Matrix, after: Matrix, metric: str) -> NDArray[np.float64]:
 def _similar_order(problem: Problem, centers: Matrix, n_groups: int) -> NDArray[np.int32]:
     """Return centers in an order in which neighbours are similar: any order would be right."""
     from fastface.kmeans.iterate import iterate
+    from fastface.kmeans.owner import LocalRows
 
     start = np.ascontiguousarray(centers[np.linspace(0, len(centers) - 1, n_groups).astype(int)])
-    groups = iterate(problem.on(centers, None), start, max_iter=_GROUPING_ITERATIONS, tol=0.0)
+    rows = LocalRows(problem.on(centers, None))
+    groups = iterate(rows, start, max_iter=_GROUPING_ITERATIONS, tol=0.0)
     wide = groups.centers.astype(np.float64)
     # Groups have no size of their own: what does not fit goes on to the next group, so that this
     # one had better be near.

@@ -36,9 +36,9 @@ _STORAGE = [np.float64, np.float32, np.float16]
 _CHUNK_SHARE = 8  # of the memory limit that one chunk may take
 
 
-def center_dtype(X: NDArray[Any]) -> np.dtype[Any]:
+def center_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of centers of such rows: float64 for float64, else float32."""
-    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
 class BaseKMeans(
@@ -116,13 +116,13 @@ class BaseKMeans(
                 f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
             )
 
-    def _given_centers(self, centers: Any, X: NDArray[Any]) -> NDArray[Any]:
+    def _given_centers(self, centers: Any, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return centers somebody else chose, checked."""
         array: NDArray[Any] = check_array(
-            centers, dtype=center_dtype(X), copy=True, order="C", input_name="init"
+            centers, dtype=center_dtype(dtype), copy=True, order="C", input_name="init"
         )
         wanted = {"number of clusters": self.n_clusters}
-        wanted["number of features of the data"] = X.shape[1]
+        wanted["number of features of the data"] = n_features
         for size, (what, expected) in zip(array.shape, wanted.items(), strict=True):
             if size != expected:
                 raise InvalidInputError(
@@ -206,7 +206,7 @@ class BaseKMeans(
         metric = "euclidean" if self.metric == "sqeuclidean" else "cosine"
         backend = get_backend(self.device)
         shape = (len(problem.rows), len(self.cluster_centers_))
-        out = np.empty(shape, center_dtype(problem.rows.X))
+        out = np.empty(shape, center_dtype(problem.rows.X.dtype))
         for part, chunk in problem.rows:
             if out.dtype == np.float64:
                 out[part] = cdist(chunk, self.cluster_centers_, metric)  # type: ignore[call-overload]

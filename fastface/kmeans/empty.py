@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,58 @@ from numpy.typing import NDArray
 from fastface.kmeans.fixed_point import FixedPoint, to_integers
 from fastface.kmeans.lloyd import ClusterSums, Problem
 
-__all__ = ["farthest_rows", "relocate_empty"]
+__all__ = ["Farthest", "farthest_rows", "relocate_empty"]
+
+
+@dataclass(frozen=True)
+class Farthest:
+    """The rows with weight that are farthest from their center, farthest first.
+
+    Equals are in order of index.  Rows at distance zero are not among them: a center on top of
+    another would win nothing.
+
+    Attributes
+    ----------
+    distances : ndarray of float64, shape (count,)
+        To the own center.
+    rows : ndarray of int64, shape (count,)
+        Their index among the rows of all partitions.
+    labels : ndarray of int32, shape (count,)
+        Their clusters.
+    sums : ndarray of int64, shape (2, count, n_features)
+        What each of them adds to the sums of its cluster.
+    masses : ndarray of int64, shape (2, count)
+        And to its weight.
+    """
+
+    distances: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    sums: NDArray[np.int64]
+    masses: NDArray[np.int64]
+
+    def merge(self, other: Farthest, count: int) -> Farthest:
+        """Return the farthest of both partitions, `count` at most."""
+        distances = np.concatenate([self.distances, other.distances])
+        rows = np.concatenate([self.rows, other.rows])
+        order = np.lexsort((rows, -distances))[:count]
+        return Farthest(
+            distances[order],
+            rows[order],
+            np.concatenate([self.labels, other.labels])[order],
+            np.concatenate([self.sums, other.sums], axis=1)[:, order],
+            np.concatenate([self.masses, other.masses], axis=1)[:, order],
+        )
 
 
 def farthest_rows(
-    problem: Problem, centers: NDArray[Any], labels: NDArray[np.int32], count: int
-) -> NDArray[np.int64]:
-    """Return the rows with weight that are farthest from their center, farthest first.
-
-    Equals are in order of index.  Rows at distance zero are no candidates: a center on top of
-    another would win nothing.
-    """
+    problem: Problem,
+    grid: FixedPoint,
+    centers: NDArray[Any],
+    labels: NDArray[np.int32],
+    count: int,
+) -> Farthest:
+    """Return the rows of one partition that are farthest from their center, `count` at most."""
     best = np.empty(0, np.int64)
     best_distances = np.empty(0)
     for part, chunk in problem.rows:
@@ -38,42 +81,43 @@ def farthest_rows(
         best_distances = np.concatenate([best_distances, distances[rows]])
         order = np.lexsort((best, -best_distances))[:count]
         best, best_distances = best[order], best_distances[order]
-    return best
+    ones = np.ones(len(best))
+    factors = ones if problem.factors is None else problem.factors[best]
+    masses = ones if problem.masses is None else problem.masses[best]
+    values = problem.rows.take(best).astype(np.float64) * factors[:, None]
+    return Farthest(
+        best_distances,
+        best + problem.rows.first_row,
+        labels[best],
+        np.stack(to_integers(values, grid.scales, grid.low_scale)),
+        np.stack(to_integers(masses, grid.mass_scale, grid.low_scale)),
+    )
 
 
-def relocate_empty(
-    problem: Problem,
-    totals: ClusterSums,
-    grid: FixedPoint,
-    centers: NDArray[Any],
-    labels: NDArray[np.int32],
-) -> ClusterSums:
+def relocate_empty(totals: ClusterSums, farthest: Callable[[int], Farthest]) -> ClusterSums:
     """Give every cluster without weight the farthest row there is, as scikit-learn does.
 
     `totals` stays as it is: the labels have not changed.  Where rows run out, clusters stay empty
     and keep their center.
+
+    Parameters
+    ----------
+    totals : ClusterSums
+        Of all partitions.
+    farthest : callable
+        Returns so many of the farthest rows of all partitions.
     """
     empty = np.flatnonzero((totals.mass == 0).all(axis=0))
     if len(empty) == 0:
         return totals
-    rows = farthest_rows(problem, centers, labels, len(empty))
-    if len(rows) == 0:
+    seats = farthest(len(empty))
+    if len(seats.rows) == 0:
         return totals
     result = totals.copy()
-    ones = np.ones(len(rows))
-    factors = ones if problem.factors is None else problem.factors[rows]
-    masses = ones if problem.masses is None else problem.masses[rows]
-    values = problem.rows.take(rows).astype(np.float64) * factors[:, None]
-    old = labels[rows]
-    for limb, (part, mass) in enumerate(
-        zip(
-            to_integers(values, grid.scales, grid.low_scale),
-            to_integers(masses, grid.mass_scale, grid.low_scale),
-            strict=True,
-        )
-    ):
-        np.subtract.at(result.sums[limb], old, part)
-        np.subtract.at(result.mass[limb], old, mass)
-        result.sums[limb, empty[: len(rows)]] += part
-        result.mass[limb, empty[: len(rows)]] += mass
+    taken = empty[: len(seats.rows)]
+    for limb in range(2):
+        np.subtract.at(result.sums[limb], seats.labels, seats.sums[limb])
+        np.subtract.at(result.mass[limb], seats.labels, seats.masses[limb])
+        result.sums[limb, taken] += seats.sums[limb]
+        result.mass[limb, taken] += seats.masses[limb]
     return result

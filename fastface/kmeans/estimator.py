@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from fastface.kmeans.assigners import make_assigner
 from fastface.kmeans.base import BaseKMeans
 from fastface.kmeans.lloyd import Problem
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.parameters import (
     ALGORITHMS,
     check_choice,
@@ -20,9 +22,12 @@ from fastface.kmeans.parameters import (
     check_weights,
     is_array_like,
 )
+from fastface.kmeans.rows import parse_memory
 from fastface.kmeans.run import IterationReport, Run
 
 __all__ = ["KMeans"]
+
+_BOUNDS_SHARE = 2  # of the memory limit that bounds may take
 
 
 class KMeans(BaseKMeans):
@@ -163,11 +168,16 @@ class KMeans(BaseKMeans):
         rows = self._check_rows(X, reset=True)
         self._check_size(rows)
         weights = check_weights(sample_weight, rows)
-        given = self._given_centers(self.init, rows) if is_array_like(self.init) else None
+        given = None
+        if is_array_like(self.init):
+            given = self._given_centers(self.init, rows.shape[1], rows.dtype)
         problem = Problem.over(
             self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
         )
-        run = Run(self, problem, given, n_init)
+        limit = parse_memory(self.memory_limit)
+        spare = None if limit is None else limit // _BOUNDS_SHARE
+        assigner = make_assigner(self.algorithm, problem, self.n_clusters, spare)
+        run = Run(self, LocalRows(problem, assigner), given, n_init)
         try:
             run.all()
         finally:
@@ -177,7 +187,7 @@ class KMeans(BaseKMeans):
                 self.labels_ = best.labels
                 self.inertia_ = best.inertia
                 self.n_iter_ = best.n_iter
-                self.algorithm_ = run.assigner.name
+                self.algorithm_ = assigner.name
         n_distinct = len(np.unique(self.labels_))
         if n_distinct < self.n_clusters:
             warnings.warn(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastface.kmeans.iterate import iterate
 from fastface.kmeans.lloyd import Matrix, Problem
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.parallel_seeding import weighted_k_means
 from fastface.kmeans.randomness import Draws, Purpose
 from fastface.kmeans.seeding import SeedingRows, greedy_plus_plus
@@ -74,7 +75,7 @@ def hierarchical_start(
     seeding = SeedingRows(points, weights, problem.metric, problem.kernels, problem.n_threads)
     start = points[greedy_plus_plus(seeding, n_groups, draws)].astype(dtype)
     groups = iterate(
-        problem.on(points, weights), start, max_iter=_GROUP_ITERATIONS, tol=0.0
+        LocalRows(problem.on(points, weights)), start, max_iter=_GROUP_ITERATIONS, tol=0.0
     ).centers
 
     owner = np.empty(n, np.int32)

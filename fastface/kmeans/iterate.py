@@ -1,34 +1,23 @@
-"""Lloyd's algorithm from start to end, over all rows of this process."""
+"""Lloyd's algorithm from start to end, whoever holds the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from fastface.kmeans.empty import relocate_empty
-from fastface.kmeans.lloyd import (
-    Assigner,
-    ClusterSums,
-    ExhaustiveAssigner,
-    Matrix,
-    Problem,
-    inertia_of,
-    next_centers,
-    partial_step,
-    shift_of,
-)
+from fastface.kmeans.lloyd import Matrix, next_centers, shift_of
+from fastface.kmeans.owner import RowOwner
 
-__all__ = ["IterationState", "LloydResult", "assign_all", "iterate"]
+__all__ = ["IterationState", "LloydResult", "iterate"]
 
 
 @dataclass(frozen=True)
 class LloydResult:
     """Where the iterations ended: labels belong to the centers."""
 
-    labels: NDArray[np.int32]
+    labels: Any
     centers: Matrix
     inertia: float
     n_iter: int
@@ -40,19 +29,17 @@ class IterationState:
 
     iteration: int
     centers: Matrix  # the rows were assigned to these
-    labels: NDArray[np.int32]
     moved_centers: Matrix  # and these are their means
     moved: int
     shift: float
 
 
 def iterate(
-    problem: Problem,
+    rows: RowOwner,
     centers: Matrix,
     *,
     max_iter: int,
     tol: float,
-    assigner: Assigner | None = None,
     after: Callable[[IterationState], object] = lambda state: None,
     resume: tuple[int, Matrix] | None = None,
 ) -> LloydResult:
@@ -60,7 +47,7 @@ def iterate(
 
     Parameters
     ----------
-    problem : Problem
+    rows : RowOwner
         All rows.
     centers : ndarray of shape (n_clusters, n_features)
         Where to start.
@@ -68,8 +55,6 @@ def iterate(
         Most iterations.
     tol : float
         Stop when the squared shifts of the centers sum to no more.
-    assigner : Assigner, optional
-        Compares with every center by default.
     after : callable
         Called with the state after every iteration.
     resume : (int, ndarray), optional
@@ -81,48 +66,21 @@ def iterate(
     LloydResult
         Labels, centers, inertia and number of iterations.
     """
-    n, (n_clusters, n_features) = len(problem.rows), centers.shape
-    assigner = assigner or ExhaustiveAssigner(problem)
-    assigner.forget()
-    grid = problem.grid()
-    totals = ClusterSums.zeros(n_clusters, n_features)
-    latest: NDArray[np.int32] | None = None
-    spare = np.empty(n, np.int32)
+    grid = rows.grid()
+    rows.begin()
     done = 0
     if resume is not None:
         done, before = resume
-        latest, spare = spare, np.empty(n, np.int32)
-        partial_step(problem, before, assigner, grid, latest, None, totals)
-    settled = False
+        rows.step(before)
     for iteration in range(done + 1, max_iter + 1):
-        first = latest is None
-        moved = partial_step(problem, centers, assigner, grid, spare, latest, totals)
-        latest, spare = spare, (np.empty(n, np.int32) if latest is None else latest)
-        seated = relocate_empty(problem, totals, grid, centers, latest)
-        moved_centers = next_centers(seated, grid, centers, problem.metric)
+        totals, moved = rows.step(centers)
+        seated = relocate_empty(totals, rows.farthest)
+        moved_centers = next_centers(seated, grid, centers, rows.metric)
         shift = shift_of(centers, moved_centers)
-        after(IterationState(iteration, centers, latest, moved_centers, moved, shift))
-        done = iteration
-        # Assigned to the same centers once more, rows would get the same labels.
-        settled = np.array_equal(centers, moved_centers)
-        centers = moved_centers
-        if shift <= tol or (moved == 0 and not first):
+        after(IterationState(iteration, centers, moved_centers, moved, shift))
+        centers, done = moved_centers, iteration
+        if shift <= tol or (moved == 0 and iteration > 1):
             break
-    if latest is None or not settled:
-        latest = assign_all(problem, centers, assigner, latest)
-    return LloydResult(latest, centers, float(inertia_of(problem, centers, latest)), done)
-
-
-def assign_all(
-    problem: Problem,
-    centers: Matrix,
-    assigner: Assigner,
-    previous: NDArray[np.int32] | None = None,
-) -> NDArray[np.int32]:
-    """Return the labels of all rows; `previous` may help the assigner."""
-    labels = np.empty(len(problem.rows), np.int32)
-    assigner.begin(centers)
-    for part, chunk in problem.rows:
-        before = None if previous is None else previous[part]
-        labels[part] = assigner.assign(part, chunk, before)
-    return labels
+    # Where centers stayed, labels belong to them already.
+    rows.settle(centers)
+    return LloydResult(rows.labels, centers, float(rows.inertia()), done)

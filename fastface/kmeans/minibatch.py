@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastface.kmeans.base import BaseKMeans, center_dtype
 from fastface.kmeans.batches import BatchDraw, BatchState, EarlyStop, batch_step
 from fastface.kmeans.lloyd import Problem, inertia_of
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.parameters import (
     check_n_init,
     check_real,
@@ -262,7 +263,7 @@ class MiniBatchKMeans(BaseKMeans):
                     RuntimeWarning,
                     stacklevel=3,
                 )
-            return self._given_centers(self.init, rows.X)
+            return self._given_centers(self.init, rows.X.shape[1], rows.X.dtype)
         size = self._init_rows(n)
         best: NDArray[Any] = np.empty(0)
         best_inertia = math.inf
@@ -274,9 +275,15 @@ class MiniBatchKMeans(BaseKMeans):
             if callable(self.init):
                 state = own.numpy_state(Purpose.CALLABLE)
                 found = self.init(sample.rows.X, self.n_clusters, random_state=state)
-                centers = self._given_centers(found, rows.X)
+                centers = self._given_centers(found, rows.X.shape[1], rows.X.dtype)
             else:
-                centers = find_start(self.init, sample, self.n_clusters, own, center_dtype(rows.X))
+                centers = find_start(
+                    self.init,
+                    LocalRows(sample),
+                    self.n_clusters,
+                    own,
+                    center_dtype(rows.X.dtype),
+                )
             if n_init == 1:
                 return centers
             labels = judges.kernels.nearest_center(

@@ -16,7 +16,15 @@ from fastface.backends.kmeans_protocol import KMeansKernels
 from fastface.errors import InvalidInputError
 from fastface.kmeans.fixed_point import exact, grid_bits, power_of_two_below
 
-__all__ = ["ColumnRange", "RowBlocks", "mean_variance", "measure", "parse_memory"]
+__all__ = [
+    "ColumnRange",
+    "RowBlocks",
+    "mean_variance",
+    "measure",
+    "moment_sums",
+    "parse_memory",
+    "variance_of",
+]
 
 _MAPPED_CHUNK = 32 << 20
 _LARGEST = 1e150
@@ -75,10 +83,15 @@ class RowBlocks:
         C-contiguous.
     chunk_rows : int, optional
         Rows of a chunk.  Results do not depend on it.
+    first_row : int
+        Index of the first row among those of all partitions.
     """
 
-    def __init__(self, X: NDArray[Any], chunk_rows: int | None = None) -> None:
+    def __init__(
+        self, X: NDArray[Any], chunk_rows: int | None = None, *, first_row: int = 0
+    ) -> None:
         self.X = X
+        self.first_row = first_row
         self._mapping = _mapping_of(X)
         self.is_mapped = self._mapping is not None
         if chunk_rows is None:
@@ -154,9 +167,9 @@ def measure(rows: RowBlocks, kernels: KMeansKernels, n_threads: int) -> ColumnRa
         if not (found <= _LARGEST).all():
             row, column = _first_bad(chunk)
             raise InvalidInputError(
-                f"X[{part.start + row}, {column}] is {chunk[row, column]}; values must be"
-                f" finite (no NaN, no infinity) and at most {_LARGEST:g} in magnitude: drop or"
-                " repair such rows"
+                f"X[{rows.first_row + part.start + row}, {column}] is {chunk[row, column]}; values"
+                f" must be finite (no NaN, no infinity) and at most {_LARGEST:g} in magnitude: drop"
+                " or repair such rows"
             )
         np.maximum(largest, found, out=largest)
     return ColumnRange(len(rows), largest)
@@ -176,22 +189,37 @@ def mean_variance(
     rows: RowBlocks, columns: ColumnRange, kernels: KMeansKernels, n_threads: int
 ) -> float:
     """Return the mean over features of their variance, the same bits for any chunks."""
+    return variance_of(columns, moment_sums(rows, columns, kernels, n_threads))
+
+
+def _moment_grid(columns: ColumnRange) -> tuple[NDArray[np.float64], float]:
     bits = grid_bits(columns.n_rows)
-    scales = np.stack(
-        [
-            power_of_two_below(columns.largest, bits),
-            power_of_two_below(columns.largest * columns.largest, bits),
-        ]
+    largest = columns.largest
+    return (
+        np.stack([power_of_two_below(largest, bits), power_of_two_below(largest * largest, bits)]),
+        2.0**bits,
     )
-    low_scale = 2.0**bits
+
+
+def moment_sums(
+    rows: RowBlocks, columns: ColumnRange, kernels: KMeansKernels, n_threads: int
+) -> NDArray[np.int64]:
+    """Return sums of values and of squares, integers that add up over partitions."""
+    scales, low_scale = _moment_grid(columns)
     sums = np.zeros((2, 2, rows.X.shape[1]), np.int64)
     for _, chunk in rows:
         sums += kernels.column_moments(chunk, scales, low_scale, n_threads=n_threads)
+    return sums
+
+
+def variance_of(columns: ColumnRange, sums: NDArray[np.int64]) -> float:
+    """Return the mean over features of their variance, from the `moment_sums` of all rows."""
+    scales, low_scale = _moment_grid(columns)
     variances = []
-    for j in range(rows.X.shape[1]):
+    for j in range(sums.shape[2]):
         first, second = (
             exact(int(sums[p, 0, j]), int(sums[p, 1, j]), float(scales[p, j]), low_scale)
-            / len(rows)
+            / columns.n_rows
             for p in range(2)
         )
         variances.append(max(0.0, float(second - first * first)))

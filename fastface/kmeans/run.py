@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.errors import CorruptFileError
-from fastface.kmeans.assigners import make_assigner
+from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.kmeans.base import center_dtype
 from fastface.kmeans.checkpoint import Checkpoint, Progress, fingerprint
-from fastface.kmeans.iterate import IterationState, LloydResult, assign_all, iterate
-from fastface.kmeans.lloyd import Problem, inertia_of
+from fastface.kmeans.iterate import IterationState, LloydResult, iterate
+from fastface.kmeans.owner import LocalRows, RowOwner
 from fastface.kmeans.randomness import Draws, Purpose
-from fastface.kmeans.rows import mean_variance, parse_memory
+from fastface.kmeans.rows import parse_memory
 from fastface.kmeans.starts import find_start
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IterationReport", "Run"]
 
-_BOUNDS_SHARE = 2  # of the memory limit that bounds may take
 _SEEDING_SHARE = 2  # of the memory limit that rows gathered for k-means++ may take
 
 
@@ -63,25 +61,20 @@ class Run:
     """One call of `KMeans.fit`."""
 
     def __init__(
-        self, model: KMeans, problem: Problem, given: NDArray[Any] | None, n_init: int
+        self, model: KMeans, rows: RowOwner, given: NDArray[Any] | None, n_init: int
     ) -> None:
         self._model = model
-        self._problem = problem
+        self._rows = rows
         self._given = given
         self._n_init = n_init
-        self._dtype = center_dtype(problem.rows.X)
+        self._dtype = center_dtype(rows.dtype)
         self._draws = Draws(model.random_state)
-        self._tol = model.tol and model.tol * mean_variance(
-            problem.rows, problem.columns, problem.kernels, problem.n_threads
-        )
+        self._tol = model.tol and model.tol * rows.mean_variance()
         self._checkpoint = (
             None if model.checkpoint is None else Checkpoint(model.checkpoint, self._job())
         )
         self._progress = Progress()
         self._state: IterationState | None = None
-        limit = parse_memory(model.memory_limit)
-        spare = None if limit is None else limit // _BOUNDS_SHARE
-        self.assigner = make_assigner(model.algorithm, problem, model.n_clusters, spare)
         self.best: LloydResult | None = None
 
     def all(self) -> None:
@@ -109,11 +102,10 @@ class Run:
             print("Initialization complete")
         self._began = time.perf_counter()
         result = iterate(
-            self._problem,
+            self._rows,
             centers,
             max_iter=model.max_iter,
             tol=self._tol,
-            assigner=self.assigner,
             after=lambda state: self._after(init, state),
             resume=resume,
         )
@@ -131,20 +123,25 @@ class Run:
         self._save(replace(before, init=init + 1, iteration=0, assigned=None, centers=None))
 
     def _start(self, init: int) -> NDArray[Any]:
-        model, problem = self._model, self._problem
+        model, rows = self._model, self._rows
         if self._given is not None:
             return self._given
         draws = self._draws.for_init(init)
         if callable(model.init):
             state = draws.numpy_state(Purpose.CALLABLE)
-            found = model.init(problem.rows.X, model.n_clusters, random_state=state)
-            return model._given_centers(found, problem.rows.X)
+            if not isinstance(rows, LocalRows):
+                raise InvalidInputError(
+                    "a callable init wants all rows in one place; call it yourself, on a sample,"
+                    " and pass the centers"
+                )
+            found = model.init(rows.problem.rows.X, model.n_clusters, random_state=state)
+            return model._given_centers(found, rows.shape[1], rows.dtype)
         limit = parse_memory(model.memory_limit)
         most_rows = None
         if limit is not None:
-            most_rows = limit // _SEEDING_SHARE // (4 * problem.n_features + 64)
+            most_rows = limit // _SEEDING_SHARE // (4 * rows.shape[1] + 64)
         return find_start(
-            model.init, problem, model.n_clusters, draws, self._dtype, most_rows=most_rows
+            model.init, rows, model.n_clusters, draws, self._dtype, most_rows=most_rows
         )
 
     def _after(self, init: int, state: IterationState) -> None:
@@ -160,7 +157,7 @@ class Run:
         )
         if model.callback is None and not model.verbose:
             return
-        inertia = float(inertia_of(self._problem, state.centers, state.labels))
+        inertia = float(self._rows.inertia())
         now = time.perf_counter()
         seconds, self._began = now - self._began, now
         if model.verbose:
@@ -198,31 +195,35 @@ class Run:
         progress = self._progress
         if progress.best is None:
             raise CorruptFileError(f"checkpoint {self._model.checkpoint} has no result: delete it")
-        labels = assign_all(self._problem, progress.best, self.assigner)
-        return LloydResult(labels, progress.best, progress.best_inertia, progress.best_n_iter)
+        self._rows.begin()  # an interrupted step may have left bounds half moved
+        self._rows.settle(progress.best)
+        return LloydResult(
+            self._rows.labels, progress.best, progress.best_inertia, progress.best_n_iter
+        )
 
     def _keep_what_there_is(self) -> None:
         """Take the last whole iteration, if it beats the initialisations that are done."""
-        state = self._state
-        if self.best is None and self._progress.best is not None:
-            self.best = self._stored_best()
-        if state is None:
-            return
-        inertia = float(inertia_of(self._problem, state.centers, state.labels))
-        if self.best is None or inertia < self.best.inertia:
-            self.best = LloydResult(state.labels.copy(), state.centers, inertia, state.iteration)
+        state, best = self._state, self.best
+        if state is not None:
+            self._rows.settle(state.centers)  # an interrupted step has left no trace
+            inertia = float(self._rows.inertia())
+            if inertia < self._progress.best_inertia:
+                best = LloydResult(self._rows.labels, state.centers, inertia, state.iteration)
+        if best is None and self._progress.best is not None:
+            best = self._stored_best()
+        self.best = best
 
     def _job(self) -> dict[str, Any]:
-        model, X = self._model, self._problem.rows.X
+        model, rows = self._model, self._rows
         init = self._given if self._given is not None else model.init
         if isinstance(init, np.ndarray):
             init = fingerprint(init, None)
         elif callable(init):
             init = getattr(init, "__qualname__", type(init).__qualname__)
         return {
-            "rows": fingerprint(X, self._problem.weights),
-            "shape": list(X.shape),
-            "dtype": str(X.dtype),
+            "rows": rows.fingerprint(),
+            "shape": list(rows.shape),
+            "dtype": str(rows.dtype),
             "seed": self._draws.key_text(),
             "init": init,
             "n_init": self._n_init,

@@ -9,24 +9,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.backends.kmeans_protocol import KMeansKernels
+from fastface.backends.kmeans_protocol import KMeansKernels, Seeder
 from fastface.errors import InvalidInputError
 from fastface.kmeans.fixed_point import grid_bits, power_of_two_below
 from fastface.kmeans.randomness import Draws, Purpose
 
-__all__ = ["SeedingRows", "default_trials", "greedy_plus_plus", "random_rows"]
+__all__ = ["SeedingPool", "SeedingRows", "default_trials", "greedy_plus_plus", "random_rows"]
 
 Matrix = NDArray[Any]
 
 
+class SeedingPool(Protocol):
+    """Rows to choose centers from."""
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """Return the weight of every row; None is one each."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: NDArray[np.int64]) -> Matrix:
+        """Return some rows, in that order."""
+        ...
+
+    def seeder(self) -> Seeder:
+        """Return what k-means++ asks about the rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class SeedingRows:
-    """Rows to choose centers from, in memory.
+    """Rows of this process, in memory.
 
     Attributes
     ----------
@@ -51,6 +70,14 @@ class SeedingRows:
     def __len__(self) -> int:
         return len(self.X)
 
+    def take(self, rows: NDArray[np.int64]) -> Matrix:
+        """Return some rows, in that order."""
+        return self.X[rows]
+
+    def seeder(self) -> Seeder:
+        """Return what k-means++ asks about the rows."""
+        return self.kernels.seeder(self.X, self.weights, self.metric, n_threads=self.n_threads)
+
 
 def default_trials(n_clusters: int) -> int:
     """Return how many candidates greedy k-means++ compares in each step, as in scikit-learn."""
@@ -73,7 +100,7 @@ def _pick_by_weight(
 
 
 def greedy_plus_plus(
-    rows: SeedingRows, n_clusters: int, draws: Draws, *, n_trials: int | None = None
+    rows: SeedingPool, n_clusters: int, draws: Draws, *, n_trials: int | None = None
 ) -> NDArray[np.int64]:
     """Choose rows far from each other.
 
@@ -84,7 +111,7 @@ def greedy_plus_plus(
 
     Parameters
     ----------
-    rows : SeedingRows
+    rows : SeedingPool
         Rows to choose from.
     n_clusters : int
         How many.
@@ -104,8 +131,8 @@ def greedy_plus_plus(
     chosen[0] = _pick_by_weight(rows.weights, n, draws, Purpose.FIRST_CENTER, 1)[0]
     if n_clusters == 1:
         return chosen
-    seeder = rows.kernels.seeder(rows.X, rows.weights, rows.metric, n_threads=rows.n_threads)
-    farthest = seeder.begin(rows.X[chosen[:1]])
+    seeder = rows.seeder()
+    farthest = seeder.begin(rows.take(chosen[:1]))
     potential = seeder.set_scale(float(power_of_two_below(farthest, grid_bits(n))))
     for step in range(1, n_clusters):
         if potential == 0:  # every row lies on a center: the rest are copies
@@ -114,8 +141,8 @@ def greedy_plus_plus(
             )
             break
         targets = draws.below(potential, Purpose.CANDIDATES, step, trials)
-        candidates = [seeder.locate(target) for target in targets]
-        potentials = seeder.evaluate(rows.X[candidates])
+        candidates = np.array([seeder.locate(target) for target in targets], np.int64)
+        potentials = seeder.evaluate(rows.take(candidates))
         best = min(range(trials), key=potentials.__getitem__)
         seeder.accept(best)
         chosen[step] = candidates[best]

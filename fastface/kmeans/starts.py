@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.errors import InvalidInputError
 from fastface.kmeans.hierarchical import hierarchical_start
-from fastface.kmeans.lloyd import Problem
+from fastface.kmeans.owner import LocalRows, RowOwner
 from fastface.kmeans.parallel_seeding import k_means_parallel
 from fastface.kmeans.randomness import Draws, Purpose
-from fastface.kmeans.seeding import SeedingRows, greedy_plus_plus, random_rows
+from fastface.kmeans.seeding import SeedingPool, SeedingRows, greedy_plus_plus, random_rows
 
 __all__ = ["find_start"]
 
 
 def find_start(
     init: str,
-    problem: Problem,
+    rows: RowOwner,
     n_clusters: int,
     draws: Draws,
     dtype: np.dtype[Any],
@@ -31,7 +32,7 @@ def find_start(
     ----------
     init : {"k-means++", "k-means||", "random", "hierarchical"}
         How.
-    problem : Problem
+    rows : RowOwner
         All rows.
     n_clusters : int
         How many.
@@ -48,20 +49,29 @@ def find_start(
     ndarray of shape (n_clusters, n_features)
         Centers.
     """
-    n, weights = len(problem.rows), problem.weights
+    n = rows.shape[0]
     if init == "random":
-        chosen = random_rows(weights, n, n_clusters, draws)
-        return problem.rows.take(chosen).astype(dtype)
+        return rows.take(random_rows(rows.weights(), n, n_clusters, draws)).astype(dtype)
     if init == "k-means||":
-        return k_means_parallel(problem, n_clusters, draws, dtype)
+        return k_means_parallel(rows, n_clusters, draws, dtype)
     if init == "hierarchical":
-        return hierarchical_start(problem, n_clusters, draws, dtype)
-    X = problem.rows.X
+        if not isinstance(rows, LocalRows):
+            raise InvalidInputError(
+                "init='hierarchical' gathers rows group by group and works on one machine only;"
+                " choose 'k-means||', 'k-means++', 'random' or centers of your own"
+            )
+        return hierarchical_start(rows.problem, n_clusters, draws, dtype)
+    pool = rows.seeding_pool()
     if most_rows is not None and most_rows < n:
-        sample = np.sort(draws.distinct(n, max(most_rows, n_clusters), Purpose.SAMPLE))
-        X = problem.rows.take(sample)
-        weights = None if weights is None else weights[sample]
-        if weights is not None and not weights.any():
-            weights = None
-    rows = SeedingRows(X, weights, problem.metric, problem.kernels, problem.n_threads)
-    return X[greedy_plus_plus(rows, n_clusters, draws)].astype(dtype)
+        pool = _sample(rows, max(most_rows, n_clusters), draws)
+    return pool.take(greedy_plus_plus(pool, n_clusters, draws)).astype(dtype)
+
+
+def _sample(rows: RowOwner, count: int, draws: Draws) -> SeedingPool:
+    chosen = np.sort(draws.distinct(rows.shape[0], count, Purpose.SAMPLE))
+    weights = rows.weights()
+    weights = None if weights is None else weights[chosen]
+    if weights is not None and not weights.any():
+        weights = None
+    local = rows.local_problem()
+    return SeedingRows(rows.take(chosen), weights, local.metric, local.kernels, local.n_threads)

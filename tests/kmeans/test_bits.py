@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from fastface.kmeans.lloyd import (
     next_centers,
     partial_step,
 )
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.rows import RowBlocks, measure
 
 INITS = ["k-means++", "k-means||", "random", "hierarchical"]
@@ -185,15 +185,17 @@ def test_moving_rows_equals_adding_them_anew(faces: Callable) -> None:
     problem = Problem.over(RowBlocks(x), kernels, "sqeuclidean", None, n_threads=2)
     seen: list[Any] = []
 
-    def keep(state: Any) -> None:
-        seen.append(replace(state, labels=state.labels.copy()))  # their memory is used again
+    rows = LocalRows(problem)
 
-    iterate(problem, x[:40].copy(), max_iter=10, tol=0.0, after=keep)
-    for state in seen:
+    def keep(state: Any) -> None:
+        seen.append((state, rows.labels.copy()))  # their memory is used again
+
+    iterate(rows, x[:40].copy(), max_iter=10, tol=0.0, after=keep)
+    for state, expected in seen:
         fresh = ClusterSums.zeros(40, 16)
         labels = np.empty(len(x), np.int32)
         grid = problem.grid()
         partial_step(problem, state.centers, ExhaustiveAssigner(problem), grid, labels, None, fresh)
-        np.testing.assert_array_equal(labels, state.labels)
+        np.testing.assert_array_equal(labels, expected)
         again = next_centers(fresh, grid, state.centers, "sqeuclidean")
         assert again.tobytes() == state.moved_centers.tobytes()

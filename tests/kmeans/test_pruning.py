@@ -140,14 +140,14 @@ def test_work_is_left_out(faces: Callable) -> None:
     pruned = PrunedAssigner(problem, 130)
     shares = []
     from fastface.kmeans.iterate import iterate
+    from fastface.kmeans.owner import LocalRows
 
     n_pairs = len(x) * -(-130 // problem.kernels.group_size())
     iterate(
-        problem,
+        LocalRows(problem, pruned),
         x[:130].copy(),
         max_iter=15,
         tol=0.0,
-        assigner=pruned,
         after=lambda state: shares.append(pruned.scored_pairs / n_pairs),
     )
     assert shares[1] == 1.0
