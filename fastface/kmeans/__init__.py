@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fastface.kmeans.batch_run import BatchReport
 from fastface.kmeans.estimator import KMeans
-from fastface.kmeans.minibatch import BatchReport, MiniBatchKMeans
+from fastface.kmeans.judge import ClusteringQuality
+from fastface.kmeans.minibatch import MiniBatchKMeans
 from fastface.kmeans.plusplus import kmeans_plusplus
-from fastface.kmeans.quality import ClusteringQuality, clustering_quality, inertia_curve
+from fastface.kmeans.quality import clustering_quality, inertia_curve
 from fastface.kmeans.run import IterationReport
 
 __all__ = [

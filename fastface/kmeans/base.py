@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from fastface.backends.kmeans_protocol import KMeansKernels
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.errors import InvalidInputError
-from fastface.kmeans.lloyd import Problem, inertia_of
+from fastface.kmeans.lloyd import ExhaustiveAssigner, InertiaSum, Problem, Watch
+from fastface.kmeans.owner import assign_all
 from fastface.kmeans.parameters import (
     METRICS,
     check_choice,
@@ -144,13 +145,14 @@ class BaseKMeans(
             n_threads=self._threads(),
         )
 
-    def _labels_of(self, problem: Problem) -> NDArray[np.int32]:
-        labels = np.empty(len(problem.rows), np.int32)
-        for part, chunk in problem.rows:
-            labels[part] = problem.kernels.nearest_center(
-                chunk, self.cluster_centers_, self.metric, n_threads=problem.n_threads
-            )
-        return labels
+    def _labels_of(self, problem: Problem, watch: Watch | None = None) -> NDArray[np.int32]:
+        return assign_all(problem, self.cluster_centers_, ExhaustiveAssigner(problem), None, watch)
+
+    def _labels_and_inertia(self, problem: Problem) -> tuple[NDArray[np.int32], float]:
+        """Return both, from one pass over the rows."""
+        inertia = InertiaSum(problem, self.cluster_centers_)
+        labels = self._labels_of(problem, inertia.add)
+        return labels, float(inertia.value())
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the cluster of every row.
@@ -262,8 +264,7 @@ class BaseKMeans(
             Minus the weighted sum of squared distances to the nearest center (of cosine distances
             for that metric).
         """
-        problem = self._problem(X, sample_weight)
-        return -float(inertia_of(problem, self.cluster_centers_, self._labels_of(problem)))
+        return -self._labels_and_inertia(self._problem(X, sample_weight))[1]
 
     @property
     def _n_features_out(self) -> int:

@@ -1,8 +1,8 @@
-"""One step of mini-batch k-means, and when to stop."""
+"""One step of mini-batch k-means, and whether it still improves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from fastface.backends.reference_kmeans import squared_norms
 from fastface.kmeans.fixed_point import grid_bits, power_of_two_below
-from fastface.kmeans.lloyd import ClusterSums, Problem, inertia_of, shift_of
+from fastface.kmeans.lloyd import ClusterSums, Problem, inertia_of
 from fastface.kmeans.randomness import Draws, Purpose
 from fastface.kmeans.rows import RowBlocks
 
-__all__ = ["BatchDraw", "BatchState", "EarlyStop", "batch_step"]
+__all__ = ["BatchDraw", "BatchState", "Improvement", "batch_step"]
 
 Matrix = NDArray[Any]
 _RELEASE_EVERY = 64  # batches, for mapped files
@@ -51,24 +51,24 @@ class BatchDraw:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class BatchState:
     """Centers, how much weight each has seen, and how long ago starved ones were moved."""
 
     centers: Matrix
     counts: NDArray[np.float64]
-    since_reassignment: int
+    since_reassignment: int = 0
 
     @classmethod
     def start(cls, centers: Matrix) -> BatchState:
         """Return the state before the first batch."""
-        return cls(centers, np.zeros(len(centers)), 0)
+        return cls(centers, np.zeros(len(centers)))
 
 
 def batch_step(
     batch: Problem, state: BatchState, draws: Draws, step: int, reassignment_ratio: float
-) -> float:
-    """Move every center towards its rows of the batch; return the batch's inertia before that.
+) -> tuple[BatchState, float]:
+    """Move every center towards its rows of the batch; tell the batch's inertia before that.
 
     A center is the mean of all rows it ever got.  With the cosine metric, that of unit rows, scaled
     to one again.
@@ -93,73 +93,57 @@ def batch_step(
     )
     mass = grid.decode_mass(totals.mass)
     hit = np.flatnonzero(mass > 0.0)
-    before = state.counts[hit]
-    moved = centers[hit].astype(np.float64) * before[:, None]
+    counts = state.counts.copy()
+    moved = centers[hit].astype(np.float64) * counts[hit, None]
     moved += grid.decode(totals.sums[:, hit])
-    state.counts[hit] = before + mass[hit]
+    counts[hit] += mass[hit]
     if batch.metric == "cosine":
         lengths = np.sqrt(squared_norms(moved))
         hit, moved, lengths = hit[lengths > 0], moved[lengths > 0], lengths[lengths > 0]
     else:
-        lengths = state.counts[hit]
-    state.centers = centers.copy()
-    state.centers[hit] = moved / lengths[:, None]
-    _reassign(X, state, draws, step, reassignment_ratio)
-    return inertia
+        lengths = counts[hit]
+    centers = centers.copy()
+    centers[hit] = moved / lengths[:, None]
+    after = BatchState(centers, counts, state.since_reassignment + len(X))
+    return _reassigned(X, after, draws, step, reassignment_ratio), inertia
 
 
-def _reassign(X: Matrix, state: BatchState, draws: Draws, step: int, ratio: float) -> None:
+def _reassigned(X: Matrix, state: BatchState, draws: Draws, step: int, ratio: float) -> BatchState:
     """Move centers that got hardly any rows to random rows of the batch."""
-    state.since_reassignment += len(X)
-    due = state.since_reassignment >= _REASSIGN_EVERY * len(state.counts)
-    if not (due or (state.counts == 0.0).any()):
-        return
-    state.since_reassignment = 0
+    centers, counts = state.centers, state.counts
+    due = state.since_reassignment >= _REASSIGN_EVERY * len(counts)
+    if not (due or (counts == 0.0).any()):
+        return state
+    state = replace(state, since_reassignment=0)
     if ratio == 0.0:
-        return
-    starved = state.counts < ratio * state.counts.max()
+        return state
+    starved = counts < ratio * counts.max()
     most = int(_REASSIGN_MOST * len(X))
     if starved.sum() > most:
-        starved[np.argsort(state.counts, kind="stable")[most:]] = False
+        starved[np.argsort(counts, kind="stable")[most:]] = False
     if not starved.any():
-        return
+        return state
     rows = draws.distinct(len(X), int(starved.sum()), Purpose.REASSIGNMENT, step)
-    state.centers[starved] = X[rows]
+    centers[starved] = X[rows]
     # Not so few that they would be moved again at once.
-    state.counts[starved] = state.counts[~starved].min()
+    counts[starved] = counts[~starved].min()
+    return state
 
 
-class EarlyStop:
-    """scikit-learn's two rules: centers hardly move, or the smoothed inertia does not improve."""
+@dataclass(frozen=True)
+class Improvement:
+    """The exponentially weighted inertia of batches, and how long ago it was best."""
 
-    def __init__(
-        self, n_rows: int, batch_size: int, tol: float, max_no_improvement: int | None
-    ) -> None:
-        self._share = min(1.0, batch_size * 2.0 / (n_rows + 1))
-        self._batch_size = batch_size
-        self._tol = tol
-        self._patience = max_no_improvement
-        self._best: float | None = None
-        self._waited = 0
-        self.smoothed: float | None = None
+    smoothed: float | None = None
+    best: float | None = None
+    waited: int = 0
 
-    def after(
-        self, step: int, n_steps: int, inertia: float, before: Matrix, centers: Matrix
-    ) -> str:
-        """Return why to stop after this step, or nothing."""
-        if step == 0:  # its inertia is that of the start
-            return ""
-        mean = inertia / self._batch_size
+    def after(self, inertia: float, share: float) -> Improvement:
+        """Return what it is after one more batch, whose mean inertia counts as `share`."""
         if self.smoothed is None:
-            self.smoothed = mean
+            smoothed = inertia
         else:
-            self.smoothed = self.smoothed * (1 - self._share) + mean * self._share
-        if self._tol > 0.0 and shift_of(before, centers) <= self._tol:
-            return "small centers change"
-        if self._best is None or self.smoothed < self._best:
-            self._waited, self._best = 0, self.smoothed
-        else:
-            self._waited += 1
-        if self._patience is not None and self._waited >= self._patience:
-            return "lack of improvement in inertia"
-        return ""
+            smoothed = self.smoothed * (1 - share) + inertia * share
+        if self.best is None or smoothed < self.best:
+            return Improvement(smoothed, smoothed, 0)
+        return Improvement(smoothed, self.best, self.waited + 1)

@@ -1,6 +1,6 @@
 """A file from which an unfinished fit goes on, to the same bits.
 
-It holds the centers of the last two steps, not the labels: those follow from the centers.
+It holds centers, not labels: those follow from the centers.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, RunMismatchError, StorageError
 
-__all__ = ["Checkpoint", "Progress", "fingerprint"]
+__all__ = ["BatchProgress", "Checkpoint", "Progress", "describe_init", "fingerprint"]
 
 _FORMAT = 1
 _SAMPLED_ROWS = 256
@@ -25,7 +25,7 @@ _SAMPLED_ROWS = 256
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fit has come.
+    """How far a fit of `KMeans` has come.
 
     Attributes
     ----------
@@ -54,6 +54,49 @@ class Progress:
     best_n_iter: int = 0
 
 
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a fit of `MiniBatchKMeans` has come.
+
+    Attributes
+    ----------
+    step : int
+        Batches that were done.
+    since_reassignment : int
+        Rows seen since starved centers were looked for.
+    waited : int
+        Batches in a row without a better smoothed inertia.
+    finished : bool
+        Whether no batch is to follow.
+    centers : ndarray
+        Centers.
+    counts : ndarray
+        Weight that each of them has seen.
+    best : float or None
+        The best smoothed inertia.
+    smoothed : float or None
+        The smoothed inertia now.
+    """
+
+    step: int
+    since_reassignment: int
+    waited: int
+    finished: bool
+    centers: NDArray[Any]
+    counts: NDArray[np.float64]
+    best: float | None = None
+    smoothed: float | None = None
+
+
+def describe_init(init: Any) -> Any:
+    """Return what tells one `init` from another, as JSON can hold it."""
+    if isinstance(init, str):
+        return init
+    if callable(init):
+        return getattr(init, "__qualname__", type(init).__qualname__)
+    return fingerprint(np.asarray(init), None)
+
+
 def fingerprint(X: NDArray[Any], weights: NDArray[np.float64] | None) -> int:
     """Return a number that other rows would hardly share, from a few of them."""
     step = max(1, len(X) // _SAMPLED_ROWS)
@@ -64,23 +107,29 @@ def fingerprint(X: NDArray[Any], weights: NDArray[np.float64] | None) -> int:
     return value
 
 
-class Checkpoint:
-    """One file, replaced whole after every iteration.
+_P = TypeVar("_P", Progress, BatchProgress)
+
+
+class Checkpoint(Generic[_P]):
+    """One file, replaced whole whenever it is brought up to date.
 
     Parameters
     ----------
     path : str or path
         The file.
+    kind : type
+        Of what it holds.
     job : dict
         What the fit is: a file of another job is refused.
     """
 
-    def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], kind: type[_P], job: dict[str, Any]) -> None:
         self.path = Path(path)
+        self._kind: type[_P] = kind
         self._job = {"format": _FORMAT, **job}
 
-    def load(self) -> Progress:
-        """Return how far the job had come; the beginning where there is no file.
+    def load(self) -> _P | None:
+        """Return how far the job had come; None where there is no file.
 
         Raises
         ------
@@ -93,11 +142,9 @@ class Checkpoint:
             with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 stored = json.loads(str(file["job"]))
                 state = json.loads(str(file["state"]))
-                arrays = {
-                    name: file[name] for name in ("assigned", "centers", "best") if name in file
-                }
+                arrays = {name: file[name] for name in file.files if name not in ("job", "state")}
         except FileNotFoundError:
-            return Progress()
+            return None
         except OSError as error:
             raise StorageError(f"checkpoint {self.path} cannot be read: {error}") from error
         except Exception as error:
@@ -114,21 +161,15 @@ class Checkpoint:
                 f"checkpoint {self.path} belongs to another fit: it differs in"
                 f" {', '.join(different)}; name another file, or delete this one"
             )
-        return Progress(**state, **arrays)
+        return self._kind(**state, **arrays)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: _P) -> None:
         """Replace the file."""
-        state = {
-            "init": progress.init,
-            "iteration": progress.iteration,
-            "best_inertia": progress.best_inertia,
-            "best_n_iter": progress.best_n_iter,
+        values = {field.name: getattr(progress, field.name) for field in fields(progress)}
+        arrays: dict[str, Any] = {
+            name: v for name, v in values.items() if isinstance(v, np.ndarray)
         }
-        arrays = {
-            name: array
-            for name in ("assigned", "centers", "best")
-            if (array := getattr(progress, name)) is not None
-        }
+        state = {name: v for name, v in values.items() if name not in arrays and v is not None}
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         try:
             with partial.open("wb") as file:

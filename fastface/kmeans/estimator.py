@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from fastface.backends.registry import get_backend
 from fastface.kmeans.assigners import make_assigner
 from fastface.kmeans.base import BaseKMeans
+from fastface.kmeans.judge import ClusteringQuality, Judge
 from fastface.kmeans.lloyd import Problem
-from fastface.kmeans.owner import LocalRows
+from fastface.kmeans.owner import LocalRows, assign_all
 from fastface.kmeans.parameters import (
     ALGORITHMS,
     check_choice,
@@ -74,6 +76,9 @@ class KMeans(BaseKMeans):
         Called with an `IterationReport` after every iteration.
     checkpoint : str or path, optional
         File that is replaced after every iteration.  If it is there, the fit goes on from it.
+    compute_quality : bool
+        Find `quality_` too, in the last pass over the rows, which then compares every row with
+        every center.
 
     Attributes
     ----------
@@ -89,6 +94,9 @@ class KMeans(BaseKMeans):
         Where it was computed.
     algorithm_ : str
         How rows found their center.
+    quality_ : ClusteringQuality
+        Inertia, simplified silhouette and Davies-Bouldin index, if `compute_quality`; a fit that
+        was interrupted has none.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -99,6 +107,7 @@ class KMeans(BaseKMeans):
     inertia_: float
     n_iter_: int
     algorithm_: str
+    quality_: ClusteringQuality
 
     def __init__(
         self,
@@ -118,6 +127,7 @@ class KMeans(BaseKMeans):
         device: str = "auto",
         callback: Callable[[IterationReport], object] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        compute_quality: bool = False,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -134,6 +144,7 @@ class KMeans(BaseKMeans):
         self.device = device
         self.callback = callback
         self.checkpoint = checkpoint
+        self.compute_quality = compute_quality
 
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> KMeans:
         """Find the centers.
@@ -177,7 +188,18 @@ class KMeans(BaseKMeans):
         limit = parse_memory(self.memory_limit)
         spare = None if limit is None else limit // _BOUNDS_SHARE
         assigner = make_assigner(self.algorithm, problem, self.n_clusters, spare)
-        run = Run(self, LocalRows(problem, assigner), given, n_init)
+        judge = None
+        if self.compute_quality:
+            judge = Judge(problem, get_backend(self.device), self.n_clusters)
+        owner = LocalRows(
+            problem,
+            assigner,
+            last=judge if n_init == 1 else None,  # of several starts only the best is judged
+            observe=self.callback is not None or bool(self.verbose),
+        )
+        run = Run(self, owner, given, n_init)
+        if hasattr(self, "quality_"):
+            del self.quality_  # of an earlier fit
         try:
             run.all()
         finally:
@@ -188,6 +210,10 @@ class KMeans(BaseKMeans):
                 self.inertia_ = best.inertia
                 self.n_iter_ = best.n_iter
                 self.algorithm_ = assigner.name
+        if judge is not None:
+            if not judge.has_seen(self.cluster_centers_):
+                assign_all(problem, self.cluster_centers_, judge)
+            self.quality_ = judge.quality(self.inertia_)
         n_distinct = len(np.unique(self.labels_))
         if n_distinct < self.n_clusters:
             warnings.warn(

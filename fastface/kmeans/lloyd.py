@@ -8,6 +8,7 @@ same bits, because labels are certified and sums are integers (`fastface.kmeans.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -24,14 +25,19 @@ __all__ = [
     "Assigner",
     "ClusterSums",
     "ExhaustiveAssigner",
+    "InertiaSum",
     "Problem",
+    "Watch",
     "inertia_of",
     "next_centers",
     "partial_step",
     "shift_of",
 ]
 
+_BLOCK_VALUES = 1 << 19
+
 Matrix = NDArray[Any]
+Watch = Callable[[slice, Matrix, NDArray[np.int32]], object]
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,7 @@ def partial_step(
     labels: NDArray[np.int32],
     previous: NDArray[np.int32] | None,
     totals: ClusterSums,
+    watch: Watch | None = None,
 ) -> int:
     """Assign the rows of one partition and bring its sums up to date.
 
@@ -250,6 +257,8 @@ def partial_step(
         Labels that `totals` belongs to; None if it is still zero.
     totals : ClusterSums
         Updated in place.
+    watch : callable, optional
+        Told every chunk and its labels, while the rows are at hand.
 
     Returns
     -------
@@ -274,6 +283,8 @@ def partial_step(
             totals.mass,
             n_threads=problem.n_threads,
         )
+        if watch is not None:
+            watch(part, chunk, labels[part])
     return moved
 
 
@@ -282,50 +293,87 @@ def next_centers(totals: ClusterSums, grid: FixedPoint, centers: Matrix, metric:
 
     A cluster without weight keeps its center.
     """
-    sums = grid.decode(totals.sums)
-    if metric == "cosine":
-        # Far from one, the squares could leave float64.
-        largest = np.abs(sums).max(axis=1)
-        known = largest > 0.0
-        sums[known] /= largest[known, None]
-        lengths = np.sqrt(squared_norms(sums))
-    else:
-        lengths = grid.decode_mass(totals.mass)
-        known = (totals.mass != 0).any(axis=0)
     result = centers.copy()
-    result[known] = (sums[known] / lengths[known, None]).astype(centers.dtype)
+    for part in _blocks_of(centers):  # float64 of all of them would double what a fit holds
+        sums = grid.decode(totals.sums[:, part])
+        mass = totals.mass[:, part]
+        if metric == "cosine":
+            # Far from one, the squares could leave float64.
+            largest = np.abs(sums).max(axis=1)
+            known = largest > 0.0
+            sums[known] /= largest[known, None]
+            lengths = np.sqrt(squared_norms(sums))
+        else:
+            lengths = grid.decode_mass(mass)
+            known = (mass != 0).any(axis=0)
+        result[part][known] = (sums[known] / lengths[known, None]).astype(centers.dtype)
     return result
 
 
 def shift_of(centers: Matrix, moved: Matrix) -> float:
     """Return the sum over clusters of the squared way their center went."""
-    difference = moved.astype(np.float64) - centers.astype(np.float64)
-    return math.fsum(squared_norms(difference).tolist())
+    squares: list[float] = []
+    for part in _blocks_of(centers):
+        difference = moved[part].astype(np.float64) - centers[part].astype(np.float64)
+        squares += squared_norms(difference).tolist()
+    return math.fsum(squares)
+
+
+def _blocks_of(centers: Matrix) -> Iterator[slice]:
+    """Yield parts of the clusters whose float64 values take some megabytes."""
+    step = max(1, _BLOCK_VALUES // centers.shape[1])
+    for start in range(0, len(centers), step):
+        yield slice(start, start + step)
+
+
+class InertiaSum:
+    """The sum of weighted distances (squared, for Euclidean) of one partition to its centers.
+
+    A distance counts as the float64 of its definition; their sum is exact, so that it does not
+    depend on chunks, and sums of partitions may be added.
+
+    Parameters
+    ----------
+    problem : Problem
+        The partition.
+    centers : ndarray of shape (n_clusters, n_features)
+        What its labels belong to.
+    """
+
+    def __init__(self, problem: Problem, centers: Matrix) -> None:
+        if problem.metric == "cosine":
+            largest = 2.0
+        else:
+            reach = max(float(problem.columns.largest.max()), float(np.abs(centers).max()))
+            largest = 4.0 * centers.shape[1] * reach * reach
+        self._problem, self._centers = problem, centers
+        self._bits = grid_bits(problem.columns.n_rows)
+        self._scale = float(power_of_two_below(largest * problem.largest_weight, self._bits))
+        self._high, self._low = 0, 0
+
+    def add(self, part: slice, chunk: Matrix, labels: NDArray[np.int32]) -> None:
+        """Add a chunk of rows."""
+        p = self._problem
+        distances = p.kernels.own_distances(
+            chunk, self._centers, labels, p.metric, n_threads=p.n_threads
+        )
+        if p.weights is not None:
+            distances *= p.weights[part]
+        distances *= self._scale
+        whole = np.rint(distances)
+        distances -= whole
+        distances *= 2.0**self._bits
+        self._high += int(whole.astype(np.int64).sum())
+        self._low += int(np.rint(distances).astype(np.int64).sum())
+
+    def value(self) -> Fraction:
+        """Return the sum of the chunks so far."""
+        return exact(self._high, self._low, self._scale, 2.0**self._bits)
 
 
 def inertia_of(problem: Problem, centers: Matrix, labels: NDArray[np.int32]) -> Fraction:
-    """Return the exact sum of weighted distances (squared, for Euclidean) of one partition.
-
-    Sums of partitions may be added.  A distance counts as the float64 of its definition.
-    """
-    if problem.metric == "cosine":
-        largest = 2.0
-    else:
-        reach = max(float(problem.columns.largest.max()), float(np.abs(centers).max()))
-        largest = 4.0 * centers.shape[1] * reach * reach
-    bits = grid_bits(problem.columns.n_rows)
-    scale = float(power_of_two_below(largest * problem.largest_weight, bits))
-    high, low = 0, 0
+    """Return the exact inertia of one partition, in one pass over its rows."""
+    total = InertiaSum(problem, centers)
     for part, chunk in problem.rows:
-        distances = problem.kernels.own_distances(
-            chunk, centers, labels[part], problem.metric, n_threads=problem.n_threads
-        )
-        if problem.weights is not None:
-            distances *= problem.weights[part]
-        distances *= scale
-        whole = np.rint(distances)
-        distances -= whole
-        distances *= 2.0**bits
-        high += int(whole.astype(np.int64).sum())
-        low += int(np.rint(distances).astype(np.int64).sum())
-    return exact(high, low, scale, 2.0**bits)
+        total.add(part, chunk, labels[part])
+    return total.value()

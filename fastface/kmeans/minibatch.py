@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
+import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastface.kmeans.base import BaseKMeans, center_dtype
-from fastface.kmeans.batches import BatchDraw, BatchState, EarlyStop, batch_step
+from fastface.kmeans.batch_run import BatchReport, BatchRun
+from fastface.kmeans.batches import BatchState, batch_step
 from fastface.kmeans.lloyd import Problem, inertia_of
 from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.parameters import (
@@ -23,36 +23,10 @@ from fastface.kmeans.parameters import (
     is_array_like,
 )
 from fastface.kmeans.randomness import Draws, Purpose
-from fastface.kmeans.rows import mean_variance
 from fastface.kmeans.starts import find_start
 from fastface.validation import check_integer
 
-__all__ = ["BatchReport", "MiniBatchKMeans"]
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What a `callback` is told after every batch.
-
-    Attributes
-    ----------
-    step : int
-        From 1.
-    n_steps : int
-        Most steps.
-    inertia : float
-        Mean of the batch, before its update.
-    smoothed_inertia : float or None
-        Exponentially weighted mean over the batches, by which the fit stops early.
-    seconds : float
-        What the step took.
-    """
-
-    step: int
-    n_steps: int
-    inertia: float
-    smoothed_inertia: float | None
-    seconds: float
+__all__ = ["MiniBatchKMeans"]
 
 
 class MiniBatchKMeans(BaseKMeans):
@@ -101,6 +75,9 @@ class MiniBatchKMeans(BaseKMeans):
         Where to compute.
     callback : callable, optional
         Called with a `BatchReport` after every batch.
+    checkpoint : str or path, optional
+        File that `fit` replaces every second or so.  If it is there, the fit goes on from it.
+        `partial_fit` does not use it: pickle the estimator instead.
 
     Attributes
     ----------
@@ -124,6 +101,8 @@ class MiniBatchKMeans(BaseKMeans):
     inertia_: float
     n_iter_: int
     n_steps_: int
+    _state: BatchState
+    _draws: Draws
 
     def __init__(
         self,
@@ -145,6 +124,7 @@ class MiniBatchKMeans(BaseKMeans):
         memory_limit: int | str | None = None,
         device: str = "auto",
         callback: Callable[[BatchReport], object] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -163,6 +143,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.memory_limit = memory_limit
         self.device = device
         self.callback = callback
+        self.checkpoint = checkpoint
 
     def _check_parameters(self) -> None:
         self._check_common()
@@ -198,6 +179,8 @@ class MiniBatchKMeans(BaseKMeans):
         ------
         InvalidInputError
             If the rows, the weights or a parameter cannot be used.
+        StorageError
+            If the checkpoint cannot be read or written, or belongs to another fit.
         """
         self._check_parameters()
         rows = self._check_rows(X, reset=True)
@@ -207,50 +190,21 @@ class MiniBatchKMeans(BaseKMeans):
             self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
         )
         draws = Draws(self.random_state)
-        n, batch_size = len(rows), min(self.batch_size, len(rows))
-        tol = self.tol and self.tol * mean_variance(
-            problem.rows, problem.columns, problem.kernels, problem.n_threads
-        )
-        state = BatchState.start(self._best_start(problem, draws))
-        stop = EarlyStop(n, batch_size, tol, self.max_no_improvement)
-        batches = BatchDraw(problem, batch_size, draws)
-        n_steps = (self.max_iter * n) // batch_size
-        step = 0
+        run = BatchRun(self, problem, draws)
         try:
-            for step in range(n_steps):
-                began = time.perf_counter()
-                before = state.centers
-                inertia = batch_step(
-                    batches.draw(step), state, draws, step, self.reassignment_ratio
-                )
-                why = stop.after(step, n_steps, inertia, before, state.centers)
-                self._report(step, n_steps, inertia / batch_size, stop, began, why)
-                if why:
-                    break
+            run.all(lambda: self._best_start(problem, draws))
         finally:
-            self.cluster_centers_ = state.centers
-            self._state, self._draws = state, draws
-            self.n_steps_ = step + 1
-            self.n_iter_ = math.ceil((step + 1) * batch_size / n)
+            if run.state is not None:
+                self.cluster_centers_ = run.state.centers
+                self._state, self._draws = run.state, draws
+                self.n_steps_ = run.step
+                self.n_iter_ = math.ceil(run.step * run.batch_size / len(rows))
         if self.compute_labels:
-            self.labels_ = self._labels_of(problem)
-            self.inertia_ = float(inertia_of(problem, state.centers, self.labels_))
+            self.labels_, self.inertia_ = self._labels_and_inertia(problem)
         else:
-            mass = float(n) if weights is None else float(weights.sum())
-            self.inertia_ = (stop.smoothed or 0.0) * mass
+            mass = float(len(rows)) if weights is None else float(weights.sum())
+            self.inertia_ = (run.improvement.smoothed or 0.0) * mass
         return self
-
-    def _report(
-        self, step: int, n_steps: int, inertia: float, stop: EarlyStop, began: float, why: str
-    ) -> None:
-        if self.verbose:
-            smoothed = "" if stop.smoothed is None else f", ewa inertia: {stop.smoothed}"
-            print(f"Minibatch step {step + 1}/{n_steps}: mean batch inertia: {inertia}{smoothed}")
-            if why:
-                print(f"Converged ({why}) at step {step + 1}/{n_steps}")
-        if self.callback is not None:
-            seconds = time.perf_counter() - began
-            self.callback(BatchReport(step + 1, n_steps, inertia, stop.smoothed, seconds))
 
     def _best_start(self, problem: Problem, draws: Draws) -> NDArray[Any]:
         """Return the best of `n_init` starts, judged by rows drawn for that."""
@@ -353,10 +307,11 @@ class MiniBatchKMeans(BaseKMeans):
             self._draws = Draws(self.random_state)
             self._state = BatchState.start(self._best_start(problem, self._draws))
             self.n_steps_ = 0
-        batch_step(problem, self._state, self._draws, self.n_steps_, self.reassignment_ratio)
+        self._state, _ = batch_step(
+            problem, self._state, self._draws, self.n_steps_, self.reassignment_ratio
+        )
         self.cluster_centers_ = self._state.centers
         self.n_steps_ += 1
         if self.compute_labels:
-            self.labels_ = self._labels_of(problem)
-            self.inertia_ = float(inertia_of(problem, self.cluster_centers_, self.labels_))
+            self.labels_, self.inertia_ = self._labels_and_inertia(problem)
         return self

@@ -20,15 +20,17 @@ from fastface.kmeans.lloyd import (
     Assigner,
     ClusterSums,
     ExhaustiveAssigner,
+    InertiaSum,
     Matrix,
     Problem,
+    Watch,
     inertia_of,
     partial_step,
 )
 from fastface.kmeans.rows import moment_sums, variance_of
 from fastface.kmeans.seeding import SeedingPool, SeedingRows
 
-__all__ = ["LocalRows", "RowOwner"]
+__all__ = ["LocalRows", "RowOwner", "assign_all"]
 
 
 class RowOwner(Protocol):
@@ -121,11 +123,24 @@ class LocalRows:
         The rows.
     assigner : Assigner, optional
         How they find their center; by default every row is compared with every center.
+    last : Assigner, optional
+        How they find it when labels have to be settled.
+    observe : bool
+        Find the inertia in every step, while the rows are at hand, because it will be asked for.
     """
 
-    def __init__(self, problem: Problem, assigner: Assigner | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        assigner: Assigner | None = None,
+        *,
+        last: Assigner | None = None,
+        observe: bool = False,
+    ) -> None:
         self.problem = problem
         self._assigner = assigner or ExhaustiveAssigner(problem)
+        self._last = last or self._assigner
+        self._observe = observe
         self._grid = problem.grid()
         self._spare: NDArray[np.int32] | None = None
         self.begin()
@@ -162,6 +177,7 @@ class LocalRows:
         self._assigner.forget()
         self._at: tuple[Matrix, NDArray[np.int32]] | None = None  # centers, labels
         self._totals: ClusterSums | None = None
+        self._inertia: Fraction | None = None
 
     def step(self, centers: Matrix) -> tuple[ClusterSums, int]:
         """Assign all rows; return the sums of the clusters, not to be written to, and the moves."""
@@ -169,22 +185,30 @@ class LocalRows:
             self._totals = ClusterSums.zeros(*centers.shape)
         labels = self._spare if self._spare is not None else self._new_labels()
         previous = None if self._at is None else self._at[1]
+        inertia = InertiaSum(self.problem, centers) if self._observe else None
         moved = partial_step(
-            self.problem, centers, self._assigner, self._grid, labels, previous, self._totals
+            self.problem,
+            centers,
+            self._assigner,
+            self._grid,
+            labels,
+            previous,
+            self._totals,
+            None if inertia is None else inertia.add,
         )
         self._at, self._spare = (centers, labels), previous
+        self._inertia = None if inertia is None else inertia.value()
         return self._totals, moved
 
     def settle(self, centers: Matrix) -> None:
         """See to it that labels belong to `centers`."""
         if self._at is not None and np.array_equal(self._at[0], centers):
             return
-        labels = self._new_labels()
-        self._assigner.begin(centers)
-        for part, chunk in self.problem.rows:
-            previous = None if self._at is None else self._at[1][part]
-            labels[part] = self._assigner.assign(part, chunk, previous)
-        self._at, self._totals = (centers, labels), None
+        previous = None if self._at is None else self._at[1]
+        inertia = InertiaSum(self.problem, centers)
+        self._totals = None  # they belong to the labels before
+        labels = assign_all(self.problem, centers, self._last, previous, inertia.add)
+        self._at, self._inertia = (centers, labels), inertia.value()
 
     def grid(self) -> FixedPoint:
         """Return the grid of the sums."""
@@ -198,7 +222,9 @@ class LocalRows:
     def inertia(self) -> Fraction:
         """Return the inertia of the labels."""
         assert self._at is not None  # noqa: S101
-        return inertia_of(self.problem, *self._at)
+        if self._inertia is None:
+            self._inertia = inertia_of(self.problem, *self._at)
+        return self._inertia
 
     def mean_variance(self) -> float:
         """Return the mean over features of their variance."""
@@ -232,3 +258,21 @@ class LocalRows:
 
     def _new_labels(self) -> NDArray[np.int32]:
         return np.empty(len(self.problem.rows), np.int32)
+
+
+def assign_all(
+    problem: Problem,
+    centers: Matrix,
+    assigner: Assigner,
+    previous: NDArray[np.int32] | None = None,
+    watch: Watch | None = None,
+) -> NDArray[np.int32]:
+    """Return the labels of all rows; `previous` may help the assigner, `watch` is told of each."""
+    labels = np.empty(len(problem.rows), np.int32)
+    assigner.begin(centers)
+    for part, chunk in problem.rows:
+        before = None if previous is None else previous[part]
+        labels[part] = assigner.assign(part, chunk, before)
+        if watch is not None:
+            watch(part, chunk, labels[part])
+    return labels

@@ -6,12 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.kmeans.base import center_dtype
-from fastface.kmeans.checkpoint import Checkpoint, Progress, fingerprint
+from fastface.kmeans.checkpoint import Checkpoint, Progress, describe_init
 from fastface.kmeans.iterate import IterationState, LloydResult, iterate
 from fastface.kmeans.owner import LocalRows, RowOwner
 from fastface.kmeans.randomness import Draws, Purpose
@@ -71,7 +70,9 @@ class Run:
         self._draws = Draws(model.random_state)
         self._tol = model.tol and model.tol * rows.mean_variance()
         self._checkpoint = (
-            None if model.checkpoint is None else Checkpoint(model.checkpoint, self._job())
+            None
+            if model.checkpoint is None
+            else Checkpoint(model.checkpoint, Progress, self._job())
         )
         self._progress = Progress()
         self._state: IterationState | None = None
@@ -80,7 +81,7 @@ class Run:
     def all(self) -> None:
         """Work through the initialisations that are not done."""
         if self._checkpoint is not None:
-            self._progress = self._checkpoint.load()
+            self._progress = self._checkpoint.load() or Progress()
         try:
             for init in range(self._progress.init, self._n_init):
                 self._one(init)
@@ -215,17 +216,13 @@ class Run:
 
     def _job(self) -> dict[str, Any]:
         model, rows = self._model, self._rows
-        init = self._given if self._given is not None else model.init
-        if isinstance(init, np.ndarray):
-            init = fingerprint(init, None)
-        elif callable(init):
-            init = getattr(init, "__qualname__", type(init).__qualname__)
         return {
+            "estimator": "KMeans",
             "rows": rows.fingerprint(),
             "shape": list(rows.shape),
             "dtype": str(rows.dtype),
             "seed": self._draws.key_text(),
-            "init": init,
+            "init": describe_init(model.init if self._given is None else self._given),
             "n_init": self._n_init,
             "n_clusters": model.n_clusters,
             "max_iter": model.max_iter,

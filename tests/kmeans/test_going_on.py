@@ -16,6 +16,7 @@ import pytest
 
 from fastface import KMeans, MiniBatchKMeans
 from fastface.errors import CorruptFileError, RunMismatchError, StorageError
+from fastface.kmeans.rows import RowBlocks
 
 
 def bits(model: Any) -> tuple[bytes, bytes, float, int]:
@@ -135,6 +136,92 @@ def test_killed_process_resumes_to_the_same_bits(faces: Callable, tmp_path: Path
     assert bits(resumed) == bits(KMeans(**PARAMETERS).fit(x))
 
 
+BATCHES: dict[str, Any] = {
+    "n_clusters": 20,
+    "random_state": 4,
+    "batch_size": 100,
+    "max_no_improvement": None,
+    "max_iter": 2,
+}
+
+KILLED_BATCHES = """
+import sys, time
+import numpy as np
+from fastface import MiniBatchKMeans
+from fastface.kmeans import batch_run
+batch_run._SAVE_SECONDS, batch_run._SAVE_SHARE = 0.0, 1e9  # after every batch
+x = np.load(sys.argv[1])
+model = MiniBatchKMeans(20, random_state=4, batch_size=100, max_no_improvement=None, max_iter=2,
+                        checkpoint=sys.argv[2],
+                        callback=lambda r: (print(r.step, flush=True), time.sleep(0.05)))
+model.fit(x)
+"""
+
+
+def test_killed_mini_batches_resume_to_the_same_bits(faces: Callable, tmp_path: Path) -> None:
+    x = faces(2500, 16, 60)
+    np.save(tmp_path / "x.npy", x)
+    path = tmp_path / "fit.npz"
+    command = [sys.executable, "-c", KILLED_BATCHES, str(tmp_path / "x.npy"), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) == 7:
+                break
+        process.send_signal(signal.SIGKILL)
+    seen: list[int] = []
+    resumed = MiniBatchKMeans(**BATCHES, checkpoint=path, callback=lambda r: seen.append(r.step))
+    resumed.fit(x)
+    assert 8 <= seen[0] < 40
+    assert seen[-1] == 50
+    assert bits(resumed) == bits(MiniBatchKMeans(**BATCHES).fit(x))
+
+
+@pytest.mark.parametrize("compute_labels", [True, False])
+def test_every_stop_of_mini_batches_resumes(
+    faces: Callable, tmp_path: Path, compute_labels: bool
+) -> None:
+    """Starved centers, smoothed inertia and patience are all remembered."""
+    x = faces(1500, 12, 40)
+    parameters = {**BATCHES, "compute_labels": compute_labels, "max_iter": 30}
+    parameters |= {"max_no_improvement": 12, "reassignment_ratio": 0.3, "init": x[:20]}
+    whole = MiniBatchKMeans(**parameters).fit(x)
+    assert 20 < whole.n_steps_ < 450
+    path = tmp_path / "fit.npz"
+    for last in (1, 2, 3, 10, 17, whole.n_steps_ - 3, whole.n_steps_):
+        path.unlink(missing_ok=True)
+
+        def stop(report: Any, last: int = last) -> None:
+            if report.step == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            MiniBatchKMeans(**parameters, checkpoint=path, callback=stop).fit(x)
+        for _ in range(2):  # the second time from the file of the finished fit
+            resumed = MiniBatchKMeans(**parameters, checkpoint=path).fit(x)
+            assert resumed.cluster_centers_.tobytes() == whole.cluster_centers_.tobytes()
+            assert resumed.inertia_ == whole.inertia_
+            assert (resumed.n_steps_, resumed.n_iter_) == (whole.n_steps_, whole.n_iter_)
+    assert [p.name for p in tmp_path.iterdir()] == ["fit.npz"]
+
+
+def test_checkpoint_of_other_mini_batches_is_refused(faces: Callable, tmp_path: Path) -> None:
+    x = faces(300, 8, 10)
+    path = tmp_path / "fit.npz"
+    same: dict[str, Any] = {"random_state": 0, "checkpoint": path}
+    MiniBatchKMeans(5, **same).fit(x)
+    before = path.read_bytes()
+    for model, rows, differs in (
+        (MiniBatchKMeans(5, batch_size=50, **same), x, "batch_size"),
+        (MiniBatchKMeans(5, reassignment_ratio=0.1, **same), x, "reassignment_ratio"),
+        (MiniBatchKMeans(5, **same), x * 2, "rows"),
+        (KMeans(5, **same), x, "estimator"),
+    ):
+        with pytest.raises(RunMismatchError, match=differs):
+            model.fit(rows)
+    assert path.read_bytes() == before
+
+
 def test_checkpoint_of_another_fit_is_refused(faces: Callable, tmp_path: Path) -> None:
     x = faces(300, 8, 10)
     path = tmp_path / "fit.npz"
@@ -163,6 +250,29 @@ def test_a_fit_without_a_seed_has_a_checkpoint_of_its_own(faces: Callable, tmp_p
     KMeans(5, checkpoint=tmp_path / "fit.npz").fit(x)
     with pytest.raises(RunMismatchError, match="seed"):
         KMeans(5, checkpoint=tmp_path / "fit.npz").fit(x)
+
+
+def test_a_mapped_file_is_read_once_an_iteration(
+    faces: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watching does not cost another pass, nor does the inertia at the end."""
+    x = faces(3000, 8, 20)
+    passes = []
+    every = RowBlocks.__iter__
+
+    def counted(self: RowBlocks) -> Any:
+        passes.append(self)
+        return every(self)
+
+    monkeypatch.setattr(RowBlocks, "__iter__", counted)
+    found = []
+    for watched in (None, lambda report: None):
+        for max_iter in (2, 6):
+            passes.clear()
+            KMeans(9, init=x[:9], n_init=1, tol=1e-9, max_iter=max_iter, callback=watched).fit(x)
+            found.append(len(passes))
+    # One to check the rows, one for the tolerance, one at the end.
+    assert found == [2 + 3, 6 + 3, 2 + 3, 6 + 3]
 
 
 MEASURED = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.metrics import davies_bouldin_score, pairwise_distances
 
 import fastface
 from fastface import KMeans
+from fastface.errors import InvalidInputError
 from fastface.kmeans import clustering_quality, inertia_curve
 
 
@@ -41,6 +44,43 @@ def test_the_curve_bends_where_the_blobs_are() -> None:
     assert min(curve, key=lambda q: q.davies_bouldin).n_clusters == 7
     inertia = [q.inertia for q in curve]
     assert inertia == sorted(inertia, reverse=True)
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
+def test_a_fit_judges_itself(faces: Callable, tmp_path: Path, metric: str, n_init: int) -> None:
+    x = faces(2000, 12, 25)
+    arguments: dict[str, Any] = {"init": "random", "n_init": n_init, "random_state": 3}
+    arguments |= {"metric": metric, "checkpoint": tmp_path / "fit.npz"}
+    plain = KMeans(15, **arguments).fit(x)
+    expected = clustering_quality(plain, x)
+    assert not hasattr(plain, "quality_")
+    from_file = KMeans(15, **arguments, compute_quality=True).fit(x)
+    (tmp_path / "fit.npz").unlink()
+    anew = KMeans(15, **arguments, compute_quality=True).fit(x)
+    for model in (from_file, anew):
+        assert model.quality_ == expected
+        assert model.quality_.inertia == model.inertia_ == plain.inertia_
+        np.testing.assert_array_equal(model.labels_, plain.labels_)
+    assert not hasattr(anew.set_params(compute_quality=False).fit(x), "quality_")
+
+
+def test_an_interrupted_fit_is_not_judged(faces: Callable) -> None:
+    x = faces(500, 12, 25)
+
+    def stop(report: Any) -> None:
+        if report.init == 1 and report.iteration == 4:
+            raise KeyboardInterrupt
+
+    starts = [np.tile(x[:1], (15, 1)) + np.arange(15)[:, None], x[:15]] * 2
+    parameters: dict[str, Any] = {"init": lambda *_, random_state: starts.pop(0), "n_init": 2}
+    model = KMeans(15, **parameters, max_iter=5, compute_quality=True).fit(x)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callback=stop).fit(x)
+    assert model.n_iter_ == 4  # the second start is the better one
+    assert not hasattr(model, "quality_")
+    with pytest.raises(InvalidInputError, match="a single cluster cannot be judged"):
+        KMeans(1, compute_quality=True).fit(x)
 
 
 def test_bits(faces: Callable) -> None:
