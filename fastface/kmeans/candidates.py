@@ -11,7 +11,12 @@ from fastface.kmeans.fixed_point import grid_bits, power_of_two_below
 from fastface.kmeans.lloyd import Matrix, Problem
 from fastface.kmeans.randomness import Draws, Purpose
 
-__all__ = ["CandidatePool", "Candidates"]
+__all__ = ["CandidatePool", "Candidates", "mass_scale"]
+
+
+def mass_scale(largest_weight: float, n_rows: int) -> float:
+    """Return what weights are multiplied with before they are rounded to integers."""
+    return float(power_of_two_below(largest_weight, grid_bits(n_rows)))
 
 
 class CandidatePool(Protocol):
@@ -85,25 +90,22 @@ class Candidates:
         return rows.take(np.flatnonzero(numbers < self._shares(scale) * rate))
 
     def mass_sums(self) -> NDArray[np.int64]:
-        """Return the masses in multiples of one over `mass_scale`."""
+        """Return the masses as integers, which add up over partitions: see `mass_scale`."""
         weights = self._problem.weights
         if weights is None:
             return np.bincount(self._owner, minlength=self._n_candidates).astype(np.int64)
         sums = np.zeros(self._n_candidates, np.int64)
-        np.add.at(sums, self._owner, np.rint(weights * self.mass_scale(self._problem)).astype(int))
+        np.add.at(sums, self._owner, np.rint(weights * self._mass_scale()).astype(np.int64))
         return sums
-
-    @staticmethod
-    def mass_scale(problem: Problem) -> float:
-        """Return the scale of masses, the same for all partitions."""
-        if problem.weights is None:
-            return 1.0
-        return float(power_of_two_below(problem.largest_weight, grid_bits(problem.columns.n_rows)))
 
     def masses(self) -> NDArray[np.float64]:
         """Return the weight of the rows nearest to each candidate, exact up to one rounding."""
-        result: NDArray[np.float64] = self.mass_sums() / self.mass_scale(self._problem)
+        result: NDArray[np.float64] = self.mass_sums() / self._mass_scale()
         return result
+
+    def _mass_scale(self) -> float:
+        p = self._problem
+        return 1.0 if p.weights is None else mass_scale(p.largest_weight, p.columns.n_rows)
 
     def _weighted(self) -> NDArray[Any]:
         weights = self._problem.weights

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, RunMismatchError, StorageError
 
-__all__ = ["BatchProgress", "Checkpoint", "Progress", "describe_init", "fingerprint"]
+__all__ = [
+    "BatchProgress",
+    "Checkpoint",
+    "Progress",
+    "describe_init",
+    "fingerprint",
+    "sampled_places",
+]
 
 _FORMAT = 1
 _SAMPLED_ROWS = 256
@@ -97,10 +104,14 @@ def describe_init(init: Any) -> Any:
     return fingerprint(np.asarray(init), None)
 
 
+def sampled_places(n_rows: int) -> NDArray[np.int64]:
+    """Return the rows that are looked at to tell data sets apart."""
+    return np.arange(0, n_rows, max(1, n_rows // _SAMPLED_ROWS), dtype=np.int64)
+
+
 def fingerprint(X: NDArray[Any], weights: NDArray[np.float64] | None) -> int:
     """Return a number that other rows would hardly share, from a few of them."""
-    step = max(1, len(X) // _SAMPLED_ROWS)
-    value = zlib.crc32(np.ascontiguousarray(X[::step]).tobytes())
+    value = zlib.crc32(np.ascontiguousarray(X[sampled_places(len(X))]).tobytes())
     value = zlib.crc32(np.ascontiguousarray(X[-1]).tobytes(), value)
     if weights is not None:
         value = zlib.crc32(weights.tobytes(), value)

@@ -42,6 +42,10 @@ class SeedingPool(Protocol):
         """Return what k-means++ asks about the rows."""
         ...
 
+    def locate(self, seeder: Seeder, targets: list[int]) -> NDArray[np.int64]:
+        """Return `Seeder.locate` of every target, in one go."""
+        ...
+
 
 @dataclass(frozen=True)
 class SeedingRows:
@@ -77,6 +81,10 @@ class SeedingRows:
     def seeder(self) -> Seeder:
         """Return what k-means++ asks about the rows."""
         return self.kernels.seeder(self.X, self.weights, self.metric, n_threads=self.n_threads)
+
+    def locate(self, seeder: Seeder, targets: list[int]) -> NDArray[np.int64]:
+        """Return `Seeder.locate` of every target, in one go."""
+        return np.array([seeder.locate(target) for target in targets], np.int64)
 
 
 def default_trials(n_clusters: int) -> int:
@@ -141,7 +149,7 @@ def greedy_plus_plus(
             )
             break
         targets = draws.below(potential, Purpose.CANDIDATES, step, trials)
-        candidates = np.array([seeder.locate(target) for target in targets], np.int64)
+        candidates = rows.locate(seeder, targets)
         potentials = seeder.evaluate(rows.take(candidates))
         best = min(range(trials), key=potentials.__getitem__)
         seeder.accept(best)

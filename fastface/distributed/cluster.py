@@ -1,0 +1,212 @@
+"""Questions to all partitions at once, over a Dask cluster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastface.distributed.partition import Recipe, ask, forget
+from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["Partitions", "Shared", "find_client"]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5  # to have something computed while workers come and go
+_FAN_IN = 8  # answers merged by one task
+
+
+def find_client(client: Any = None) -> Client:
+    """Return a Dask client: the one given, or the current one.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Dask's scheduler is not installed.
+    InvalidInputError
+        If there is no client.
+    """
+    try:
+        from distributed import Client, get_client
+    except ImportError:
+        raise MissingDependencyError.for_package(
+            "distributed", extra="dask", purpose="working on a cluster"
+        ) from None
+    if client is None:
+        try:
+            client = get_client()
+        except ValueError:
+            raise InvalidInputError(
+                "there is no Dask client: make one, dask.distributed.Client('tcp://scheduler:8786')"
+                " for a cluster or Client() for this machine, or pass client="
+            ) from None
+    if not isinstance(client, Client):
+        raise InvalidInputError(
+            f"client must be a dask.distributed.Client, got {type(client).__name__}"
+        )
+    if not client.nthreads():
+        raise BackendUnavailableError(f"the Dask cluster {client} has no workers: start some")
+    return client
+
+
+class Shared:
+    """Something that all workers need, sent to each of them once."""
+
+    def __init__(self, client: Client, value: Any) -> None:
+        self._client = client
+        self.value = value
+        self._future: Future | None = None
+
+    def future(self) -> Future:
+        """Return where workers find it."""
+        if self._future is None:
+            self._future = self._client.scatter(self.value, broadcast=True, hash=False)
+        return self._future
+
+    def lost(self) -> None:
+        """Send it again, next time."""
+        self._future = None
+
+
+class Partitions:
+    """The rows of a fit, divided over workers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster.
+    sources : list
+        Rows of each partition, or where they are: what `fastface.distributed.partition.ask` takes.
+    weights : list
+        Their weights, each may be None.
+    first_rows : list of int
+        Index of the first row of each.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        sources: Sequence[Any],
+        weights: Sequence[Any],
+        first_rows: Sequence[int],
+    ) -> None:
+        self.client = client
+        self.first_rows = list(first_rows)
+        self._sources = list(sources)
+        self._weights = list(weights)
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def share(self, value: Any) -> Shared:
+        """Return a value in a form in which all partitions can be told it."""
+        return Shared(self.client, value)
+
+    def each(self, work: Callable[..., Any], *details: Any) -> list[Any]:
+        """Return what `work(source, weights, first_row, *details)` gives for every partition."""
+        return self._insist(lambda: self._submit(work, details), details)
+
+    def ask(self, recipe: Recipe, question: str, *details: Any) -> list[Any]:
+        """Return the answer of every partition."""
+        return self.each(ask, recipe, question, *details)
+
+    def ask_one(self, number: int, recipe: Recipe, question: str, *details: Any) -> Any:
+        """Return the answer of one partition."""
+        whole = recipe, question, *details
+        return self._insist(lambda: self._submit(ask, whole, [number]), whole)[0]
+
+    def ask_merged(
+        self, merge: Callable[[T, T], T], recipe: Recipe, question: str, *details: Any
+    ) -> T:
+        """Return the answers of all partitions as one, merged where they are."""
+        whole = recipe, question, *details
+
+        def submit() -> list[Future]:
+            answers = self._submit(ask, whole)
+            while len(answers) > 1:
+                answers = [
+                    self.client.submit(
+                        _merge_all, merge, answers[i : i + _FAN_IN], key=self._key("merge")
+                    )
+                    for i in range(0, len(answers), _FAN_IN)
+                ]
+            return answers
+
+        merged: T = self._insist(submit, whole)[0]
+        return merged
+
+    def keep(self, recipe: Recipe, question: str, *details: Any) -> list[Future]:
+        """Return futures of the answers, which stay on the workers."""
+        return self._submit(ask, (recipe, question, *details))
+
+    def forget(self, recipe: Recipe) -> None:
+        """Let workers drop what they remember of a fit."""
+        self.client.run(forget, recipe.key)
+
+    def _submit(
+        self, work: Callable[..., Any], details: Sequence[Any], numbers: Sequence[int] | None = None
+    ) -> list[Future]:
+        details = [_sent(detail) for detail in details]
+        name = details[1] if work is ask else work.__name__
+        return [
+            self.client.submit(
+                work,
+                self._sources[i],
+                self._weights[i],
+                self.first_rows[i],
+                *details,
+                key=self._key(str(name)),
+                pure=False,
+            )
+            for i in (range(len(self)) if numbers is None else numbers)
+        ]
+
+    def _key(self, name: str) -> str:
+        self._serial += 1
+        return f"fastface-{name}-{uuid.uuid4().hex[:12]}-{self._serial}"
+
+    def _insist(self, submit: Callable[[], list[Future]], details: Sequence[Any]) -> list[Any]:
+        """Return results, asking again where what was sent has died with a worker."""
+        from distributed import KilledWorker
+
+        for attempt in range(_ATTEMPTS):
+            futures = submit()
+            try:
+                results: list[Any] = self.client.gather(futures)
+            except KilledWorker as error:
+                raise BackendUnavailableError(
+                    f"workers died again and again while they worked on one partition ({error});"
+                    " most often they run out of memory: make partitions smaller, or give workers"
+                    " more"
+                ) from error
+            except CancelledError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                for detail in details:
+                    for one in detail if isinstance(detail, list) else [detail]:
+                        if isinstance(one, Shared):
+                            one.lost()
+            else:
+                return results
+        raise AssertionError("unreachable")
+
+
+def _sent(detail: Any) -> Any:
+    if isinstance(detail, Shared):
+        return detail.future()
+    if isinstance(detail, list):
+        return [_sent(one) for one in detail]
+    return detail
+
+
+def _merge_all(merge: Callable[[T, T], T], answers: list[T]) -> T:
+    merged = answers[0]
+    for answer in answers[1:]:
+        merged = merge(merged, answer)
+    return merged
