@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastface.distributed.partition import Recipe, ask, forget
@@ -17,7 +17,6 @@ __all__ = ["Partitions", "Shared", "find_client"]
 
 T = TypeVar("T")
 
-_ATTEMPTS = 5  # to have something computed while workers come and go
 _FAN_IN = 8  # answers merged by one task
 
 
@@ -55,22 +54,16 @@ def find_client(client: Any = None) -> Client:
 
 
 class Shared:
-    """Something that all workers need, sent to each of them once."""
+    """Something that all workers need, sent to the scheduler once; workers pass it on.
+
+    It is the result of a task, not scattered data, so that it comes back when a worker dies.
+    """
 
     def __init__(self, client: Client, value: Any) -> None:
-        self._client = client
         self.value = value
-        self._future: Future | None = None
-
-    def future(self) -> Future:
-        """Return where workers find it."""
-        if self._future is None:
-            self._future = self._client.scatter(self.value, broadcast=True, hash=False)
-        return self._future
-
-    def lost(self) -> None:
-        """Send it again, next time."""
-        self._future = None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # centers are what they are
+            self.future: Future = client.submit(_itself, value, pure=False)
 
 
 class Partitions:
@@ -110,7 +103,7 @@ class Partitions:
 
     def each(self, work: Callable[..., Any], *details: Any) -> list[Any]:
         """Return what `work(source, weights, first_row, *details)` gives for every partition."""
-        return self._insist(lambda: self._submit(work, details), details)
+        return self._results(self._submit(work, details))
 
     def ask(self, recipe: Recipe, question: str, *details: Any) -> list[Any]:
         """Return the answer of every partition."""
@@ -118,27 +111,21 @@ class Partitions:
 
     def ask_one(self, number: int, recipe: Recipe, question: str, *details: Any) -> Any:
         """Return the answer of one partition."""
-        whole = recipe, question, *details
-        return self._insist(lambda: self._submit(ask, whole, [number]), whole)[0]
+        return self._results(self._submit(ask, (recipe, question, *details), [number]))[0]
 
     def ask_merged(
         self, merge: Callable[[T, T], T], recipe: Recipe, question: str, *details: Any
     ) -> T:
         """Return the answers of all partitions as one, merged where they are."""
-        whole = recipe, question, *details
-
-        def submit() -> list[Future]:
-            answers = self._submit(ask, whole)
-            while len(answers) > 1:
-                answers = [
-                    self.client.submit(
-                        _merge_all, merge, answers[i : i + _FAN_IN], key=self._key("merge")
-                    )
-                    for i in range(0, len(answers), _FAN_IN)
-                ]
-            return answers
-
-        merged: T = self._insist(submit, whole)[0]
+        answers = self._submit(ask, (recipe, question, *details))
+        while len(answers) > 1:
+            answers = [
+                self.client.submit(
+                    _merge_all, merge, answers[i : i + _FAN_IN], key=self._key("merge"), pure=False
+                )
+                for i in range(0, len(answers), _FAN_IN)
+            ]
+        merged: T = self._results(answers)[0]
         return merged
 
     def keep(self, recipe: Recipe, question: str, *details: Any) -> list[Future]:
@@ -147,7 +134,7 @@ class Partitions:
 
     def forget(self, recipe: Recipe) -> None:
         """Let workers drop what they remember of a fit."""
-        self.client.run(forget, recipe.key)
+        self.client.run(forget, recipe.key, on_error="ignore")
 
     def _submit(
         self, work: Callable[..., Any], details: Sequence[Any], numbers: Sequence[int] | None = None
@@ -171,35 +158,26 @@ class Partitions:
         self._serial += 1
         return f"fastface-{name}-{uuid.uuid4().hex[:12]}-{self._serial}"
 
-    def _insist(self, submit: Callable[[], list[Future]], details: Sequence[Any]) -> list[Any]:
-        """Return results, asking again where what was sent has died with a worker."""
+    def _results(self, futures: list[Future]) -> list[Any]:
         from distributed import KilledWorker
 
-        for attempt in range(_ATTEMPTS):
-            futures = submit()
-            try:
-                results: list[Any] = self.client.gather(futures)
-            except KilledWorker as error:
-                raise BackendUnavailableError(
-                    f"workers died again and again while they worked on one partition ({error});"
-                    " most often they run out of memory: make partitions smaller, or give workers"
-                    " more"
-                ) from error
-            except CancelledError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                for detail in details:
-                    for one in detail if isinstance(detail, list) else [detail]:
-                        if isinstance(one, Shared):
-                            one.lost()
-            else:
-                return results
-        raise AssertionError("unreachable")
+        try:
+            results: list[Any] = self.client.gather(futures)
+        except KilledWorker as error:
+            raise BackendUnavailableError(
+                f"workers died again and again while they worked on one partition ({error}); most"
+                " often they run out of memory: make partitions smaller, or give workers more"
+            ) from error
+        return results
+
+
+def _itself(value: T) -> T:
+    return value
 
 
 def _sent(detail: Any) -> Any:
     if isinstance(detail, Shared):
-        return detail.future()
+        return detail.future
     if isinstance(detail, list):
         return [_sent(one) for one in detail]
     return detail

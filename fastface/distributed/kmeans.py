@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from fastface.kmeans.parameters import ALGORITHMS, check_choice, check_n_init, i
 from fastface.kmeans.rows import parse_memory
 from fastface.kmeans.run import IterationReport, Run
 from fastface.validation import check_integer
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["KMeans"]
 
@@ -163,6 +166,11 @@ class KMeans(BaseKMeans):
         n_init = check_n_init(self.n_init, self.init, default=10)
         self.device_ = get_backend(self.device).name
         client = find_client(self.client)
+        with client.as_current():
+            self._fit(X, sample_weight, n_init, client)
+        return self
+
+    def _fit(self, X: Any, sample_weight: Any, n_init: int, client: Client) -> None:
         rows = divide(X, client)
         if rows.n_rows < self.n_clusters:
             raise InvalidInputError(
@@ -179,7 +187,6 @@ class KMeans(BaseKMeans):
             self._run(DistributedRows(partitions, recipe, rows.dtype, weights), given, n_init, rows)
         finally:
             partitions.forget(recipe)
-        return self
 
     def _survey(self, partitions: Partitions, n_workers: int, weighted: bool) -> Recipe:
         """Look at all rows once, and settle how they are treated."""
