@@ -34,7 +34,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "distances": ("prepared", "backends"),
     "prepared": ("backends",),
     "kmeans": ("distances",),
-    "distributed": ("kmeans",),
+    "distributed": ("embedder", "kmeans"),
     "backends": ("_kernels",),
     "metrics": (),
     "_kernels": (),

@@ -1,8 +1,23 @@
 """The same answers on the workers of a Dask cluster.
 
-Needs the extra ``dask``.
+Needs the extra ``dask``; `embed` also what embedding needs.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from fastface.distributed.kmeans import KMeans
 
-__all__ = ["KMeans"]
+if TYPE_CHECKING:
+    from fastface.distributed.embedding import embed
+
+__all__ = ["KMeans", "embed"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "embed":  # models and runtimes are no business of those who only cluster
+        from fastface.distributed.embedding import embed
+
+        return embed
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
