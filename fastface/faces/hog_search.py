@@ -36,7 +36,7 @@ class HogSearch:
 
     Notes
     -----
-    May be shared by threads; a search releases the GIL.  Its results are the same bits on every
+    May be shared by threads and pickled; a search releases the GIL.  Its results are the same bits on every
     instruction set.
     """
 
@@ -44,6 +44,9 @@ class HogSearch:
         self._detector = detector
         self._thresholds = detector.thresholds.astype(np.float64)
         self._search = get_kernels().HogSearch(*_separate(detector.filters))
+
+    def __reduce__(self) -> tuple[type[HogSearch], tuple[HogDetector]]:
+        return HogSearch, (self._detector,)
 
     def run(self, image: NDArray[np.uint8], threshold: float) -> list[tuple[float, Box]]:
         """Return scores and boxes (right and bottom inclusive), best first.
