@@ -1,9 +1,14 @@
 // Binds what searches photos for faces.
 #include "bindings.hpp"
 
+#include <pybind11/complex.h>
+
+#include <complex>
+
 #include "cpu/dispatch.hpp"
 #include "faces/hog.hpp"
 #include "faces/resample.hpp"
+#include "faces/warp.hpp"
 
 namespace fastface {
 namespace {
@@ -97,6 +102,35 @@ void resample_plane(const Floats& source, Floats target) {
            target.strides(0) / kSize, target.shape(0), target.shape(1));
 }
 
+// A part of a photo, cut out without a copy.
+PhotoView view_photo(const Bytes& image) {
+  if (image.ndim() != 3 || image.shape(2) != 3 || image.size() == 0 || image.strides(2) != 1 ||
+      image.strides(1) != 3)
+    throw std::invalid_argument("expected a photo whose pixels lie side by side");
+  return {image.data(), image.shape(0), image.shape(1), image.strides(0)};
+}
+
+Bytes halve_photo(const Bytes& image) {
+  const PhotoView photo = view_photo(image);
+  if (photo.rows < 5 || photo.columns < 5) throw std::invalid_argument("too small to halve");
+  Bytes out({py::ssize_t{halved(photo.rows)}, py::ssize_t{halved(photo.columns)}, py::ssize_t{3}});
+  std::uint8_t* to = out.mutable_data();
+  const py::gil_scoped_release release;
+  halve(photo, to);
+  return out;
+}
+
+Bytes sample_photo(const Bytes& image, std::complex<double> origin, std::complex<double> step,
+                   py::ssize_t size, double rounding) {
+  const PhotoView photo = view_photo(image);
+  if (size < 1) throw std::invalid_argument("expected a size");
+  Bytes out({size, size, py::ssize_t{3}});
+  std::uint8_t* to = out.mutable_data();
+  const py::gil_scoped_release release;
+  sample(photo, {origin.real(), origin.imag(), step.real(), step.imag(), size, rounding}, to);
+  return out;
+}
+
 }  // namespace
 
 void bind_faces(py::module_& m) {
@@ -104,6 +138,9 @@ void bind_faces(py::module_& m) {
         py::arg("columns"));
   m.def("resample_plane", &resample_plane, py::arg("source").noconvert(),
         py::arg("target").noconvert());
+  m.def("halve_photo", &halve_photo, py::arg("image").noconvert());
+  m.def("sample_photo", &sample_photo, py::arg("image").noconvert(), py::arg("origin"),
+        py::arg("step"), py::arg("size"), py::arg("rounding"));
   m.def("gradient_directions", [] { return take(std::vector(gradient_directions())); });
   py::class_<HogSearch>(m, "HogSearch")
       .def(py::init(&make_search), py::arg("planes").noconvert(), py::arg("parts").noconvert(),

@@ -36,8 +36,8 @@ class HogSearch:
 
     Notes
     -----
-    May be shared by threads and pickled; a search releases the GIL.  Its results are the same bits on every
-    instruction set.
+    May be shared by threads and pickled; a search releases the GIL.  Its results are the same
+    bits on every instruction set.
     """
 
     def __init__(self, detector: HogDetector) -> None:
