@@ -28,7 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "embedder": ("runtimes", "models"),
     "runtimes": ("models",),
     "models": (),
-    "faces": ("runtimes", "models"),
+    "faces": ("runtimes", "models", "backends"),
     "identities": ("graph",),
     "graph": ("distances",),
     "distances": ("prepared", "backends"),

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "cpu/face_kernels.hpp"
+
 namespace fastface {
 
 struct Half {
@@ -124,6 +126,8 @@ struct KernelTable {
   // in every instruction set.
   double (*dot[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
   double (*squared_distance[kStorages][kStorages])(const void* x, const void* y, std::int64_t dim);
+
+  const FaceKernels* faces;
 };
 
 const KernelTable* baseline_kernels();

@@ -17,6 +17,7 @@ __all__ = [
     "available_isas",
     "get_backend",
     "get_isa",
+    "get_kernels",
     "get_num_threads",
     "resolve_threads",
     "set_isa",
@@ -27,8 +28,14 @@ _num_threads: int | None = None
 
 
 @cache
-def _compiled() -> ModuleType:
-    """Import the extension once, honouring ``FASTFACE_ISA``."""
+def get_kernels() -> ModuleType:
+    """Return the compiled extension, imported once, honouring ``FASTFACE_ISA``.
+
+    Raises
+    ------
+    BackendUnavailableError
+        It is missing, or the machine lacks the instruction set.
+    """
     try:
         from fastface import _kernels
     except ImportError as error:
@@ -92,7 +99,7 @@ def get_backend(device: str = "auto") -> Backend:
 
         return ReferenceBackend()
     if device in ("auto", "cpu"):
-        _compiled()
+        get_kernels()
         from fastface.backends.cpu import CpuBackend
 
         return CpuBackend()
@@ -112,7 +119,7 @@ def available_isas() -> tuple[str, ...]:
         Some of ``"baseline"``, ``"avx2"``, ``"avx512"`` and ``"avx512_vnni"``, which has tiles of
         8-bit integers beside those of ``"avx512"``.
     """
-    return tuple(_compiled().available_isas())
+    return tuple(get_kernels().available_isas())
 
 
 def get_isa() -> str:
@@ -123,7 +130,7 @@ def get_isa() -> str:
     str
         One of `available_isas`.
     """
-    return str(_compiled().active_isa())
+    return str(get_kernels().active_isa())
 
 
 def set_isa(name: str) -> None:
@@ -142,7 +149,7 @@ def set_isa(name: str) -> None:
     BackendUnavailableError
         If the machine lacks it.
     """
-    _select_isa(_compiled(), name)
+    _select_isa(get_kernels(), name)
 
 
 def set_num_threads(n: int | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fastface.backends.registry import get_kernels
 from fastface.errors import InvalidInputError
 from fastface.faces.images import check_photo
 from fastface.faces.templates import AlignmentTemplate, get_template
@@ -108,6 +109,7 @@ def align_face(
     if isinstance(template, str):
         template = get_template(template)
     check_photo(image)
+    image = np.ascontiguousarray(image)
     scale, shift = _fit_similarity(template.points_for(scheme), _check_landmarks(landmarks))
     sampling = _SAMPLINGS[template.sampling]
     grid = _make_grid(scale, shift, template.size, sampling)
@@ -185,58 +187,18 @@ def _region(image: NDArray[np.uint8], grid: _Grid, border: int) -> tuple[int, in
 
 
 def _halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Filter with [1 4 6 4 1] / 16 both ways and keep every second pixel.
-
-    The sums stay below 2¹⁶: 255 · 16 · 16 = 65,280.
-    """
+    """Filter with [1 4 6 4 1] / 16 both ways and keep every second pixel."""
     if min(image.shape[:2]) <= 8:  # a sliver at the photo's edge, too thin to filter
         return image[:0]
-    return (_filter_rows(_filter_rows(image).swapaxes(0, 1)).swapaxes(0, 1) >> 8).astype(np.uint8)
-
-
-def _filter_rows(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint16]:
-    n = (image.shape[0] - 3) // 2
-    taps = [image[k : k + 2 * n - 1 : 2].astype(np.uint16) for k in range(5)]
-    return taps[0] + taps[4] + 4 * (taps[1] + taps[3]) + 6 * taps[2]
+    halved: NDArray[np.uint8] = get_kernels().halve_photo(image)
+    return halved
 
 
 def _bilinear(region: NDArray[np.uint8], grid: _Grid, rounding: float) -> NDArray[np.uint8]:
-    size = grid.size
-    height, width = region.shape[:2]
-    if height < 2 or width < 2:
-        return np.zeros((size, size, 3), dtype=np.uint8)
-
-    x, y = _grid_points(grid)
-    x0, y0 = np.floor(x), np.floor(y)
     # A sample whose four neighbors are not all inside the photo is black, as in dlib.
-    inside = (x0 >= 0) & (y0 >= 0) & (x0 < width - 1) & (y0 < height - 1)
-    right, down = x - x0, y - y0
-    first = (y0.clip(0, height - 2) * width + x0.clip(0, width - 2)).astype(np.intp)
-
-    # One plane a color: gathering bytes from planes is several times faster than from triples.
-    planes = np.ascontiguousarray(region.transpose(2, 0, 1)).reshape(3, -1)
-    above = _blend(planes, first, right)
-    above *= 1 - down
-    below = _blend(planes, first + width, right)
-    below *= down
-    above += below
-    above += rounding
-    crop = above.astype(np.uint8)  # cuts the fraction off
-    crop *= inside
-    return np.ascontiguousarray(crop.T).reshape(size, size, 3)
-
-
-def _grid_points(grid: _Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of every pixel of the crop, row after row."""
-    index = np.arange(grid.size, dtype=np.float64)
-    points = (grid.origin + grid.step * (index + 1j * index[:, None])).ravel()
-    return points.real, points.imag
-
-
-def _blend(
-    planes: NDArray[np.uint8], first: NDArray[np.intp], right: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Interpolate between each pixel and the one to its right, in every plane."""
-    blend = (1 - right) * planes.take(first, axis=1)
-    blend += right * planes.take(first + 1, axis=1)
-    return blend
+    if min(region.shape[:2]) < 2:
+        return np.zeros((grid.size, grid.size, 3), dtype=np.uint8)
+    crop: NDArray[np.uint8] = get_kernels().sample_photo(
+        region, grid.origin, grid.step, grid.size, rounding
+    )
+    return crop

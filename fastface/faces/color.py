@@ -39,7 +39,9 @@ def to_rgb(image: Image) -> NDArray[np.uint8]:
         return _stack_grey(_scale_to_8_bits(np.asarray(image)))
     if image.has_transparency_data:
         image = _flatten_on_white(image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    if image.mode != "RGB":  # converting would copy it once more
+        image = image.convert("RGB")
+    return np.array(image, dtype=np.uint8)
 
 
 def _flatten_on_white(image: Image) -> Image:

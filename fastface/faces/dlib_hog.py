@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -72,8 +72,16 @@ class DlibHogDetector:
         self._models = DlibModels("the detector 'dlib-hog'")
         self._hog: HogSearch | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hog": None}
+    def prepare(self) -> None:
+        """Load the templates, which pickled copies then bring with them, and the landmarks.
+
+        Raises
+        ------
+        MissingDependencyError, ModelError
+            As `detect`.
+        """
+        self._load()
+        self._models.load()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find every face of a photo.
@@ -104,11 +112,15 @@ class DlibHogDetector:
         return sorted((d for d in found if d is not None), key=lambda d: d.box)
 
     def _look(self, image: NDArray[np.uint8], upsample: int) -> list[tuple[float, Box]]:
-        if self._hog is None:
-            self._hog = HogSearch(read_hog_detector(self._models.hog_bytes()))
         for _ in range(upsample):
             image = double(image)
-        found = self._hog.run(image, self.search.threshold)
+        found = self._load().run(image, self.search.threshold)
         for _ in range(upsample):
             found = [(score, halve_box(box)) for score, box in found]
         return found
+
+    def _load(self) -> HogSearch:
+        # dlib takes half a second to unpack its templates.
+        if self._hog is None:
+            self._hog = HogSearch(read_hog_detector(self._models.hog_bytes()))
+        return self._hog

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastface.errors import MissingDependencyError, ModelError
+from fastface.errors import MissingDependencyError, ModelError, StorageError
 from fastface.faces.types import Detection
+from fastface.models.cache import cached
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,9 +52,30 @@ class DlibModels(threading.local):
             ) from error
 
     def hog_bytes(self) -> bytes:
-        """Return dlib's frontal face detector as it is pickled."""
+        """Return dlib's frontal face detector as it is pickled.
+
+        dlib takes half a second to unpack it, so that it is kept in the cache where there is one.
+        """
+        try:
+            file = cached(f"dlib-hog-{self.dlib.__version__}", ".dat", self._unpack_hog)
+            return file.path.read_bytes()
+        except (StorageError, OSError):
+            return self._unpack_hog()
+
+    def _unpack_hog(self) -> bytes:
         (data,) = self.dlib.get_frontal_face_detector().__getstate__()
         return bytes(data)
+
+    def load(self) -> None:
+        """Load the landmark model, if this thread has not yet.
+
+        Raises
+        ------
+        MissingDependencyError, ModelError
+            Something is not installed, or the file is not the one that is expected.
+        """
+        if self._landmarks is None:
+            self._landmarks = self.dlib.shape_predictor(str(_find_landmark_file()))
 
     def mark(
         self, image: NDArray[np.uint8], box: tuple[int, ...], score: float
@@ -74,8 +96,7 @@ class DlibModels(threading.local):
         Detection or None
             None where the box, clipped to the photo, is empty.
         """
-        if self._landmarks is None:
-            self._landmarks = self.dlib.shape_predictor(str(_find_landmark_file()))
+        self.load()
         shape = self._landmarks(image, self.dlib.rectangle(*box))
         points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
         height, width = image.shape[:2]

@@ -70,13 +70,15 @@ class FaceExtractor:
         self.stage_seconds: dict[str, float] = {}
 
     def prepare(self) -> None:
-        """Load and compile what the first photo would need, so that a lack of it is told now.
+        """Load what the first photo would need, so that a lack of it is told now.
 
         Raises
         ------
         MissingDependencyError, ModelError, StorageError
             The detector cannot work.
         """
+        if prepare := getattr(self.detector, "prepare", None):
+            prepare()
         side = 2 * self.template.size
         self.detector.detect(np.full((side, side, 3), 128, dtype=np.uint8))
 

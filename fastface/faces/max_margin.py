@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastface.faces.resampling import place_columns, resample_bytes, resample_plane
+from fastface.backends.registry import get_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -153,9 +153,8 @@ def tile_pyramid(
         np.subtract(image[..., plane], np.float32(value), out=levels[0][plane], dtype=np.float32)
         levels[0][plane] /= np.float32(256)
     for source, target in pairwise(levels):
-        columns = place_columns(source.shape[2], target.shape[2])
         for plane in range(3):
-            resample_plane(source[plane], target[plane], *columns)
+            get_kernels().resample_plane(source[plane], target[plane])
     return canvas, tiling
 
 
@@ -167,10 +166,8 @@ def double(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         round_half_away((height - 1 + 0.75) * 2) + 1,
         round_half_away((width - 1 + 1.25) * 2) + 1,
     )
-    doubled = np.empty((3, rows, columns), dtype=np.uint8)
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
-    resample_bytes(planes, doubled, *place_columns(width, columns))
-    return np.ascontiguousarray(doubled.transpose(1, 2, 0))
+    doubled: NDArray[np.uint8] = get_kernels().resample_photo(image, rows, columns)
+    return doubled
 
 
 def halve_box(box: Box) -> Box:

@@ -1,4 +1,8 @@
-"""From finished shards to the final tables: concatenate, group, count."""
+"""From finished shards to the final tables: concatenate, group, count.
+
+What groups people is imported when it is needed: that takes a second or two, during which photos
+can be read already.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,6 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.errors import InvalidInputError
-from fastface.graph import unit_rows
-from fastface.identities import IdentityClustering
-from fastface.identities.cutoff import estimate_cutoff
 from fastface.pipeline.names import carried_names
 from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
 from fastface.pipeline.shards import ShardStore
@@ -92,6 +93,9 @@ def choose_cutoff(spec: ModelSpec, embeddings: NDArray[Any]) -> float:
     embeddings : ndarray, shape (n_faces, d)
         All faces.
     """
+    from fastface.graph import unit_rows
+    from fastface.identities.cutoff import estimate_cutoff
+
     if spec.linkage_cutoff is not None:
         return spec.linkage_cutoff / (spec.typical_norm or 1.0)
     try:
@@ -135,6 +139,8 @@ def group_people(
     dict
         ``method`` and ``cutoff`` that were used.
     """
+    from fastface.identities import IdentityClustering
+
     used: dict[str, Any] = {"method": method}
     people = PEOPLE.empty_table()
     labels: pa.Array = pa.nulls(faces.num_rows, pa.int64())
@@ -187,6 +193,8 @@ def _closeness_to_mean(
     embeddings: NDArray[Any], labels: NDArray[np.int64], n_people: int
 ) -> NDArray[np.float64]:
     """Return, for each face, its direction's product with the sum of its person's directions."""
+    from fastface.graph import unit_rows
+
     blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(embeddings), _BLOCK_ROWS)]
     sums = np.zeros((n_people, embeddings.shape[1]))
     for block in blocks:

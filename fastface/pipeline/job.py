@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 from fastface.backends import get_num_threads
 from fastface.errors import InvalidInputError, MissingDependencyError, NoFacesError
 from fastface.faces import DEFAULT_MAX_SIDE, FaceExtractor, PhotoListing, find_photos
-from fastface.identities.estimator import METHODS
 from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
 from fastface.pipeline.extraction import ExtractionPool
@@ -175,10 +175,12 @@ def run(
             if crops
             else partial(FaceExtractor, template, detector, upsample, max_side=max_side)
         )
-        # A wrong detector or template is better known now than in a worker.  What is compiled at
-        # first use is compiled here, once.
-        if prepare := getattr(make(), "prepare", None):
+        # A wrong detector or template is better known now than in a worker.
+        extractor = make()
+        if prepare := getattr(extractor, "prepare", None):
             prepare()
+        if make_extractor is None:
+            make = partial(_give, extractor)  # workers need not load again what it has loaded
         job = Job(
             {
                 "model": embedder.spec.name,
@@ -200,6 +202,8 @@ def run(
     with folder.open(job, force=force):
         reused = folder.finished
         if not reused:
+            if group:
+                _import_grouping()
             store = ShardStore(folder.shards)
             n_shards = _make_shards(store, listing, embedder, make, n_workers, progress, clock)
             with clock.stage("collect"):
@@ -234,13 +238,28 @@ def run(
 
 
 def _check(method: str, workers: int | None) -> int:
-    if method not in ("auto", *METHODS):
+    if method != "auto" and method not in (methods := _methods()):
         raise InvalidInputError(
-            f"unknown method {method!r}; choose 'auto' or one of {', '.join(METHODS)}"
+            f"unknown method {method!r}; choose 'auto' or one of {', '.join(methods)}"
         )
     if workers is None:
         return get_num_threads()
     return check_integer(workers, name="workers", low=1)
+
+
+def _methods() -> tuple[str, ...]:
+    from fastface.identities.estimator import METHODS
+
+    return METHODS
+
+
+def _import_grouping() -> None:
+    """Import what groups people while photos are read: it takes a second or two."""
+    threading.Thread(target=_methods, name="fastface-import", daemon=True).start()
+
+
+def _give(extractor: Extractor) -> Extractor:
+    return extractor
 
 
 def _embedder(

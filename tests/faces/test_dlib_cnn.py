@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastface.backends.registry import get_kernels
 from fastface.errors import ModelError
 from fastface.faces import DlibCnnDetector, create_detector, load_image
 from fastface.faces.max_margin import place_tiles, tile_pyramid
-from fastface.faces.resampling import place_columns, resample_plane
 from fastface.models import load_dlib_cnn
 from fastface.models.dlib import read_network
 from fastface.models.dlib.graph import scores_graph
@@ -109,7 +109,7 @@ def test_resampling_is_bilinear_corner_to_corner(source: int, target: int) -> No
     rng = np.random.default_rng(1)
     plane = rng.standard_normal((source, source + 1)).astype(np.float32)
     made = np.empty((target, target + 1), np.float32)
-    resample_plane(plane, made, *place_columns(source + 1, target + 1))
+    get_kernels().resample_plane(plane, made)
     rows = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
     columns = np.linspace(0, source, target + 1)
     by_columns = [np.interp(columns, np.arange(source + 1), row) for row in plane]

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import fastface
+from fastface.backends.registry import get_kernels
 from fastface.errors import ModelError
 from fastface.faces import load_image
-from fastface.faces.hog_kernels import orientations
 from fastface.faces.hog_search import HogSearch
 from fastface.models import read_hog_detector
 
@@ -61,8 +62,24 @@ def test_faces_of_odd_sizes(one_face) -> None:
     assert found >= 4
 
 
+@pytest.mark.parametrize("isa", fastface.available_isas()[1:])
+def test_every_instruction_set_gives_the_same_bits(one_face, isa: str) -> None:
+    rng = np.random.default_rng(3)
+    images = [one_face, one_face[:-3, 1:-5].copy(), rng.integers(0, 256, (131, 163, 3), np.uint8)]
+    before = fastface.get_isa()
+    try:
+        found = {}
+        for name in ("baseline", isa):
+            fastface.set_isa(name)
+            found[name] = [SEARCH.run(image, -2.0) for image in images]
+    finally:
+        fastface.set_isa(before)
+    assert sum(map(len, found[isa])) > 10
+    assert found[isa] == found["baseline"]
+
+
 def test_directions() -> None:
-    table = orientations().reshape(511, 511)
+    table = get_kernels().gradient_directions().reshape(511, 511)
     assert table[255, 255] == 0
     for x, y in [(9, 0), (7, 7), (0, 5), (-7, 7), (-9, 0), (-3, -8), (0, -1), (120, -70)]:
         angle = np.degrees(np.arctan2(y, x)) % 360

@@ -208,6 +208,7 @@ const KernelTable* avx2_kernels() {
     t.distance_tile[2] = distance_tile<Metric::kCosine>;
     t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
     fill_row_kernels<Simd>(t);
+    t.faces = avx2_face_kernels();
     return t;
   }();
   return &table;

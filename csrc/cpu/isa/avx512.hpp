@@ -240,6 +240,7 @@ inline KernelTable avx512_table() {
   t.distance_tile[2] = distance_tile<Metric::kCosine>;
   t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
   fill_row_kernels<Simd>(t);
+  t.faces = avx512_face_kernels();
   return t;
 }
 

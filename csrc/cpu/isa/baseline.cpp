@@ -158,6 +158,7 @@ const KernelTable* baseline_kernels() {
     t.distance_tile[2] = distance_tile<Metric::kCosine>;
     t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
     fill_row_kernels<Simd>(t);
+    t.faces = baseline_face_kernels();
     return t;
   }();
   return &table;
