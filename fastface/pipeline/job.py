@@ -33,7 +33,13 @@ from fastface.pipeline.listing import photos_table
 from fastface.pipeline.overlap import run_ahead
 from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
 from fastface.pipeline.shards import PHOTOS_PER_SHARD, ShardStore
-from fastface.pipeline.summary import RunResult, explain_no_faces, read_result, write_summary
+from fastface.pipeline.summary import (
+    RunResult,
+    explain_no_faces,
+    explain_no_photos,
+    read_result,
+    write_summary,
+)
 from fastface.pipeline.versions import deciding_versions
 from fastface.progress import NullProgress, Progress, Step
 from fastface.validation import check_integer
@@ -168,7 +174,7 @@ def run(
         embedder = make_embedder()
         listing = find_photos(photos, exclude=[out])
         if not listing.photos:
-            raise NoFacesError(_no_photos(photos, listing))
+            raise NoFacesError(explain_no_photos(photos, listing))
         template = embedder.spec.template
         make = make_extractor or (
             partial(CropReader, template)
@@ -391,15 +397,3 @@ def _describe_detector(detector: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _no_photos(photos: str | os.PathLike[str], listing: PhotoListing) -> str:
-    text = (
-        f"no photos in {os.fspath(photos)}: JPEG, PNG, WebP, BMP, TIFF, GIF and HEIC are looked"
-        " for, in subfolders too"
-    )
-    if listing.skipped:
-        first = listing.skipped[0]
-        text += f"; {len(listing.skipped)} files cannot be used, such as {first.file!r} ("
-        text += f"{first.message})"
-    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from fastface.pipeline.storage import read_json, read_table, write_json
 from fastface.pipeline.versions import all_versions
 
 if TYPE_CHECKING:
+    from fastface.faces import PhotoListing
     from fastface.models import Model
 
-__all__ = ["RunResult", "explain_no_faces", "read_result", "write_summary"]
+__all__ = ["RunResult", "explain_no_faces", "explain_no_photos", "read_result", "write_summary"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,16 @@ def explain_no_faces(folder: RunFolder, result: RunResult) -> str:
         f"no face in {result.n_photos} photos ({why}): {folder / 'skipped.parquet'} says why for"
         " each; small faces may need --upsample 1"
     )
+
+
+def explain_no_photos(photos: str | os.PathLike[str], listing: PhotoListing) -> str:
+    """Say that a folder holds no photo, and what was passed over."""
+    text = (
+        f"no photos in {os.fspath(photos)}: JPEG, PNG, WebP, BMP, TIFF, GIF and HEIC are looked"
+        " for, in subfolders too"
+    )
+    if listing.skipped:
+        first = listing.skipped[0]
+        text += f"; {len(listing.skipped)} files cannot be used, such as {first.file!r} ("
+        text += f"{first.message})"
+    return text
