@@ -29,7 +29,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "runtimes": ("models",),
     "models": (),
     "faces": ("runtimes", "models"),
-    "identities": ("graph",),
+    "identities": ("graph", "kmeans"),
     "graph": ("distances",),
     "distances": ("prepared", "backends"),
     "prepared": ("backends",),
