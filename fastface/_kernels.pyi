@@ -108,3 +108,86 @@ class HogSearch:
     def run(
         self, image: NDArray[np.uint8], levels: int, least: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]: ...
+
+class Exclusions:
+    def __init__(
+        self, offsets: NDArray[np.int64], items: NDArray[np.int32], count: int
+    ) -> None: ...
+
+class NeighborShares:
+    def __init__(
+        self,
+        indices: NDArray[np.int32],
+        distances: NDArray[np.float32],
+        cutoff: float,
+        smallest_radius: float,
+        radius_factor: float,
+        radius_neighbors: int,
+        n_threads: int,
+    ) -> None: ...
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...
+
+def average_linkage(
+    indices: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    x: NDArray[np.float32],
+    shares: NeighborShares,
+    labels: NDArray[np.int32],
+    n_groups: int,
+    exclusions: Exclusions,
+    cutoff: float,
+    overlap_weight: float,
+    longest_edge: float,
+    stop: float,
+    n_threads: int,
+) -> NDArray[np.int32]: ...
+def probable_links(
+    indices: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    k: int,
+    sigma: float,
+    theta: float,
+    n_threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...
+def rank_order_links(
+    indices: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    k: int,
+    threshold: float,
+    n_threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...
+def join_links(
+    first: NDArray[np.int32], second: NDArray[np.int32], exclusions: Exclusions
+) -> NDArray[np.int32]: ...
+def chinese_whispers(
+    offsets: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    exclusions: Exclusions,
+    order: NDArray[np.int64],
+    max_sweeps: int,
+) -> NDArray[np.int32]: ...
+def map_equation(
+    offsets: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    exclusions: Exclusions,
+    seed: int,
+) -> tuple[NDArray[np.int32], float]: ...
+def code_length(
+    offsets: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    labels: NDArray[np.int32],
+) -> float: ...
+def nearness(
+    indices: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    x: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    n_people: int,
+    alone: float,
+    nobody: float,
+    n_candidates: int,
+    n_threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]: ...

@@ -30,6 +30,8 @@ BELOW: dict[str, tuple[str, ...]] = {
     "models": (),
     "faces": ("runtimes", "models", "backends"),
     "identities": ("graph",),
+    "faces": ("runtimes", "models"),
+    "identities": ("graph", "kmeans"),
     "graph": ("distances",),
     "distances": ("prepared", "backends"),
     "prepared": ("backends",),

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_is_fitted
 
+from fastface.backends.registry import resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph, unit_rows
-from fastface.identities.chinese_whispers import chinese_whispers
+from fastface.identities.attach import attach, restricted
 from fastface.identities.confidence import face_confidence
+from fastface.identities.constraints import Constraints
 from fastface.identities.cutoff import estimate_cutoff
-from fastface.identities.kernel import DLIB_CUTOFF, KernelParameters
-from fastface.identities.overlap_linkage import overlap_linkage
+from fastface.identities.kernel import DLIB_CUTOFF
+from fastface.identities.methods import METHODS, Task, group_faces, resolve
+from fastface.identities.numbering import by_size
+from fastface.identities.stable_ids import Change, match_people
+from fastface.identities.update import grow, neighborhood
 from fastface.validation import check_integer, check_matrix
 
 __all__ = ["METHODS", "IdentityClustering"]
-
-METHODS = ("overlap-linkage", "chinese-whispers")
-# dlib's examples link descriptors nearer than 0.5, where the cutoff is 0.55.
-WHISPERS_THRESHOLD = 0.5 / 0.55
 
 
 class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -34,19 +35,28 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    method : {"auto", "overlap-linkage", "chinese-whispers"}
+    method : str
         ``"auto"`` is ``"overlap-linkage"``: average linkage on a self-tuned kernel of distance and
-        neighbour overlap.  ``"chinese-whispers"`` is the classic that dlib offers.
+        neighbour overlap.  Others over the same graph: ``"map-equation"``, ``"fc-es"``,
+        ``"chinese-whispers"``, ``"rank-order"``, ``"dbscan"``, ``"hdbscan"``, ``"components"``, and
+        ``"kmeans"``, the only one that wants `n_people`.
     n_neighbors : int
         Neighbours of each face in the graph.
     cutoff : float or "estimate"
         Distance between L2-normalised embeddings beyond which two faces are hardly ever one
         person.  It belongs to the embedding model; the default is that of dlib's.  ``"estimate"``
         takes it from the data, which must be 100 faces or more of many people.
+    n_people : int, optional
+        For ``"kmeans"``.
+    min_quality : float
+        Faces of lower quality (`quality` of `fit`) join people when all others are grouped, and
+        never bring two together.
+    random_state : int
+        Of methods that draw.
     device : str
         Where the graph is built.
     n_threads : int, optional
-        Threads for the graph.  Results do not depend on it.
+        Threads.  Results do not depend on it.
     callback : callable, optional
         Called with the name of each step as it begins: ``"neighbors"``, ``"people"``,
         ``"confidence"``.
@@ -55,6 +65,10 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     labels_ : ndarray of int64, shape (n_samples,)
         Person of each face; people are numbered by size, largest first, then by first face.
+    person_ids_ : ndarray of int64, shape (n_samples,)
+        The same people by ids that last: through `update`, and through `fit` with `previous_ids`.
+    changes_ : list of Change
+        Which people were born, merged or split since the ids were given.
     confidence_ : ndarray of float32, shape (n_samples,)
         In [0, 1]: how much nearer a face is to its own person than to the next best.
     n_people_ : int
@@ -75,6 +89,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         *,
         n_neighbors: int = 80,
         cutoff: float | Literal["estimate"] = DLIB_CUTOFF,
+        n_people: int | None = None,
+        min_quality: float = 0.0,
+        random_state: int = 0,
         device: str = "auto",
         n_threads: int | None = None,
         callback: Callable[[str], object] | None = None,
@@ -82,6 +99,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.method = method
         self.n_neighbors = n_neighbors
         self.cutoff = cutoff
+        self.n_people = n_people
+        self.min_quality = min_quality
+        self.random_state = random_state
         self.device = device
         self.n_threads = n_threads
         self.callback = callback
@@ -92,6 +112,11 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         y: object = None,
         *,
         photo_ids: ArrayLike | None = None,
+        repeating_photos: Iterable[Any] = (),
+        must_link: ArrayLike | None = None,
+        cannot_link: ArrayLike | None = None,
+        quality: ArrayLike | None = None,
+        previous_ids: ArrayLike | None = None,
         graph: NeighborGraph | None = None,
     ) -> IdentityClustering:
         """Group embeddings.
@@ -104,6 +129,15 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             Ignored.
         photo_ids : array-like of shape (n_samples,), optional
             Photo of each face: two faces of one photo are never one person.
+        repeating_photos : iterable, optional
+            Photos where they may be: mirrors, collages.
+        must_link, cannot_link : array-like of int, shape (m, 2), optional
+            Pairs of rows that are one person, and that are not.
+        quality : array-like of shape (n_samples,), optional
+            Compared with `min_quality`.
+        previous_ids : array-like of int, shape (n_samples,), optional
+            `person_ids_` of an earlier fit for the faces that were there, -1 for new ones: people
+            keep these ids.
         graph : NeighborGraph, optional
             The graph of the same embeddings from an earlier fit (`graph_`), to save time.
 
@@ -115,12 +149,21 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         InvalidInputError
-            If the embeddings, the photo ids or a parameter cannot be used.
+            If the embeddings, a constraint or a parameter cannot be used, or constraints contradict
+            each other.
         """
-        method = self._resolve_method()
+        method = resolve(self.method, self.n_people)
         self._check_parameters()
         x = check_matrix(X)
-        photos = None if photo_ids is None else _photo_codes(photo_ids, len(x))
+        constraints = Constraints(
+            len(x),
+            photo_ids=photo_ids,
+            repeating_photos=repeating_photos,
+            must_link=must_link,
+            cannot_link=cannot_link,
+        )
+        last = None if quality is None else _column(quality, len(x), "quality") < self.min_quality
+        previous = _previous(previous_ids, len(x))
         if graph is not None:
             _check_graph(graph, x)
         rows = unit_rows(x)
@@ -137,22 +180,124 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 n_threads=self.n_threads,
             )
         self._tell("people")
-        if method == "overlap-linkage":
-            parameters = replace(KernelParameters(), cutoff=cutoff)
-            labels = overlap_linkage(rows, graph, photo_ids=photos, parameters=parameters)
-        else:
-            labels = chinese_whispers(
-                graph, threshold=WHISPERS_THRESHOLD * cutoff, photo_ids=photos
-            )
+        labels = group_faces(method, self._task(rows, graph, constraints, cutoff), last=last)
         self._tell("confidence")
-        self.labels_ = _by_size(labels)
-        self.confidence_ = face_confidence(rows, self.labels_, graph, cutoff=cutoff)
+        self.labels_ = by_size(labels)
+        self.person_ids_, changes = match_people(previous, self.labels_)
+        self.changes_: list[Change] = changes if (previous >= 0).any() else []
+        self.confidence_ = face_confidence(
+            rows, self.labels_, graph, cutoff=cutoff, n_threads=resolve_threads(self.n_threads)
+        )
         self.n_people_ = int(self.labels_.max()) + 1
         self.method_ = method
         self.graph_ = graph
         self.cutoff_ = cutoff
         self.n_features_in_ = x.shape[1]
+        self._rows = rows
+        self._photo_ids = None if photo_ids is None else np.asarray(photo_ids)
+        self._next_id = int(max(self.person_ids_.max(), previous.max(initial=-1))) + 1
         return self
+
+    def update(self, X: ArrayLike, *, photo_ids: ArrayLike | None = None) -> IdentityClustering:
+        """Add faces: each joins a person, or others of them to be a new one.
+
+        People who are there keep their ids and their faces; none are merged or split.  The new
+        rows come after the earlier ones in all attributes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_new, n_features)
+            Embeddings.
+        photo_ids : array-like of shape (n_new,), optional
+            Photo of each new face, to be given if and only if `fit` was given photos.
+
+        Returns
+        -------
+        IdentityClustering
+            Itself; `changes_` has the people who were born.
+
+        Raises
+        ------
+        InvalidInputError
+            If the rows do not fit the earlier ones.
+        """
+        check_is_fitted(self, "labels_")
+        x = check_matrix(X)
+        if x.shape[1] != self.n_features_in_:
+            raise InvalidInputError(
+                f"these embeddings have {x.shape[1]} features, those of fit {self.n_features_in_}"
+            )
+        if (photo_ids is None) != (self._photo_ids is None):
+            raise InvalidInputError(
+                "photo_ids must be given to both fit and update, or to neither: photos tell people"
+                " apart"
+            )
+        photos = None
+        if photo_ids is not None:
+            added = _column(photo_ids, len(x), "photo_ids")
+            photos = np.concatenate([self._photo_ids, added])
+        rows = np.concatenate([self._rows, unit_rows(x)])
+        self._tell("neighbors")
+        growth = grow(self.graph_, rows, len(x), device=self.device, n_threads=self.n_threads)
+        self._tell("people")
+        near = neighborhood(growth, self.labels_, self.cutoff_)
+        n_old = len(near) - len(x)
+        some = None if photos is None else photos[near]
+        task = self._task(
+            np.ascontiguousarray(rows[near]),
+            restricted(growth.graph, near),
+            Constraints(len(near), photo_ids=some),
+            self.cutoff_,
+        )
+        settled = np.concatenate([self.person_ids_[near[:n_old]], np.full(len(x), -1, np.int64)])
+        groups = attach(task, settled)
+        ids, born = self._ids_of_new(groups, settled)
+        self._tell("confidence")
+        certain = face_confidence(
+            task.rows,
+            groups,
+            task.graph,
+            cutoff=self.cutoff_,
+            n_threads=resolve_threads(self.n_threads),
+        )
+        self.person_ids_ = np.concatenate([self.person_ids_, ids[n_old:]])
+        self.confidence_ = np.concatenate([self.confidence_, certain[n_old:]])
+        self.confidence_[near] = certain
+        self.labels_ = by_size(self.person_ids_)
+        self.changes_ = born
+        self.n_people_ = int(self.labels_.max()) + 1
+        self.graph_, self._rows, self._photo_ids = growth.graph, rows, photos
+        return self
+
+    def _ids_of_new(
+        self, groups: NDArray[np.int64], settled: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], list[Change]]:
+        """Return the id of every face of a neighbourhood, and who was born."""
+        known = np.full(int(groups.max()) + 1, -1, np.int64)
+        known[groups[settled >= 0]] = settled[settled >= 0]
+        born = np.flatnonzero(known < 0)
+        known[born] = self._next_id + np.arange(len(born))
+        self._next_id += len(born)
+        sizes = np.bincount(groups)
+        changes = [Change("born", int(known[p]), None, int(sizes[p])) for p in born]
+        return known[groups], changes
+
+    def _task(
+        self,
+        rows: NDArray[np.float32],
+        graph: NeighborGraph,
+        constraints: Constraints,
+        cutoff: float,
+    ) -> Task:
+        return Task(
+            rows=rows,
+            graph=graph,
+            constraints=constraints,
+            cutoff=cutoff,
+            n_people=self.n_people,
+            random_state=self.random_state,
+            n_threads=resolve_threads(self.n_threads),
+        )
 
     def _tell(self, step: str) -> None:
         if self.callback is not None:
@@ -167,15 +312,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 f" got {cutoff!r}"
             )
         check_integer(self.n_neighbors, name="n_neighbors", low=1)
-
-    def _resolve_method(self) -> str:
-        if self.method == "auto":
-            return "overlap-linkage"
-        if self.method not in METHODS:
-            raise InvalidInputError(
-                f"unknown method {self.method!r}; choose 'auto' or one of {', '.join(METHODS)}"
-            )
-        return self.method
+        check_integer(self.random_state, name="random_state", low=0)
 
 
 def _check_graph(graph: NeighborGraph, X: NDArray[Any]) -> None:
@@ -187,28 +324,21 @@ def _check_graph(graph: NeighborGraph, X: NDArray[Any]) -> None:
     graph.check_matches(X)
 
 
-def _photo_codes(photo_ids: ArrayLike, n: int) -> NDArray[np.int64]:
-    photos: NDArray[Any] = np.asarray(photo_ids)
-    if photos.shape != (n,):
+def _column(values: ArrayLike, n: int, name: str) -> NDArray[Any]:
+    column: NDArray[Any] = np.asarray(values)
+    if column.shape != (n,):
         raise InvalidInputError(
-            f"photo_ids must name one photo for each of the {n} rows, got shape {photos.shape}"
+            f"{name} must have one value for each of the {n} rows, got shape {column.shape}"
         )
-    try:
-        if photos.dtype.kind == "f" and np.isnan(photos).any():
-            raise InvalidInputError("photo_ids holds NaN: every face needs the name of its photo")
-        return np.unique(photos, return_inverse=True)[1].astype(np.int64)
-    except TypeError:
+    return column
+
+
+def _previous(ids: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    if ids is None:
+        return np.full(n, -1, np.int64)
+    column = _column(ids, n, "previous_ids")
+    if column.dtype.kind not in "iu" or (column < -1).any():
         raise InvalidInputError(
-            "photo_ids must be all numbers or all strings, so that equal ones can be found"
-        ) from None
-
-
-def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Renumber groups by size, largest first, then by first face."""
-    _, first, inverse, counts = np.unique(
-        labels, return_index=True, return_inverse=True, return_counts=True
-    )
-    rank = np.empty(len(first), np.int64)
-    rank[np.lexsort((first, -counts))] = np.arange(len(first))
-    result: NDArray[np.int64] = rank[inverse]
-    return result
+            "previous_ids holds ids of people, 0 or more, and -1 for faces that had none"
+        )
+    return column.astype(np.int64)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix, identity
 
+from fastface import _kernels
 from fastface.graph import NeighborGraph
 
-__all__ = ["DLIB_CUTOFF", "KernelParameters", "neighbor_probabilities", "square_root"]
+__all__ = ["DLIB_CUTOFF", "KernelParameters", "lists", "neighbor_shares"]
 
 # dlib's descriptors have a typical norm of 1.43 and are told apart at 0.55.
 DLIB_CUTOFF = 0.55 / 1.43
@@ -40,15 +40,22 @@ class KernelParameters:
     group_passes: int = 3
 
 
-def _local_radii(graph: NeighborGraph, parameters: KernelParameters) -> NDArray[np.float64]:
-    nearest = graph.distances[:, : parameters.radius_neighbors].astype(np.float64)
-    mean = nearest.mean(axis=1) if nearest.shape[1] else np.zeros(graph.n_samples)
-    cutoff = parameters.cutoff
-    return np.clip(mean, parameters.smallest_radius * cutoff, cutoff)
+def lists(graph: NeighborGraph) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return a graph's neighbours and distances as compiled methods want them."""
+    return (
+        np.ascontiguousarray(graph.indices, np.int32),
+        np.ascontiguousarray(graph.distances, np.float32),
+    )
 
 
-def neighbor_probabilities(graph: NeighborGraph, parameters: KernelParameters) -> csr_matrix:
+def neighbor_shares(
+    graph: NeighborGraph, parameters: KernelParameters, *, n_threads: int = 1
+) -> _kernels.NeighborShares:
     """Return how each face divides itself among itself and its mutual near neighbours.
+
+    Two faces are mutual near neighbours where each is in the other's list, nearer than the cutoff
+    and than `radius_factor` times the geometric mean of their local radii r; the share is in
+    proportion to exp(-d^2 / (2 r_i r_j)).
 
     Parameters
     ----------
@@ -56,31 +63,20 @@ def neighbor_probabilities(graph: NeighborGraph, parameters: KernelParameters) -
         Of unit rows, with Euclidean distances.
     parameters : KernelParameters
         Constants.
+    n_threads : int
+        Threads.
 
     Returns
     -------
-    scipy.sparse.csr_matrix of float64, shape (n_samples, n_samples)
-        Rows sum to one; column indices increase.
+    NeighborShares
+        Its ``rows()`` are offsets, columns and shares of sparse rows, which sum to one; columns
+        increase.
     """
-    n = graph.n_samples
-    radii = _local_radii(graph, parameters)
-    near = graph.symmetric(mutual=True, below=parameters.cutoff)
-    rows = np.repeat(np.arange(n), np.diff(near.indptr))
-    distances = near.data.astype(np.float64)
-    product = radii[rows] * radii[near.indices]
-    kept = distances < parameters.radius_factor * np.sqrt(product)
-    weights = np.exp(-(distances[kept] ** 2) / (2 * product[kept]))
-
-    affinity = coo_matrix((weights, (rows[kept], near.indices[kept])), shape=(n, n)).tocsr()
-    affinity = (affinity + identity(n, format="csr")).tocsr()
-    affinity.sort_indices()
-    totals = np.asarray(affinity.sum(axis=1)).ravel()
-    affinity.data /= np.repeat(totals, np.diff(affinity.indptr))
-    return affinity
-
-
-def square_root(probabilities: csr_matrix) -> csr_matrix:
-    """Return the element-wise square root: rows of unit length, whose dot product is overlap."""
-    root = probabilities.copy()
-    root.data = np.sqrt(root.data)
-    return root
+    return _kernels.NeighborShares(
+        *lists(graph),
+        parameters.cutoff,
+        parameters.smallest_radius * parameters.cutoff,
+        parameters.radius_factor,
+        parameters.radius_neighbors,
+        n_threads,
+    )

@@ -7,6 +7,7 @@ import pytest
 
 from fastface import NeighborGraph
 from fastface.identities.chinese_whispers import chinese_whispers
+from fastface.identities.constraints import Constraints
 
 THRESHOLD = 0.5
 
@@ -51,7 +52,8 @@ def test_equals_its_definition(rows: np.ndarray, with_photos: bool, seed: int) -
     graph = NeighborGraph.build(rows, n_neighbors=len(rows))
     photos = np.random.default_rng(seed).integers(0, 40, len(rows)) if with_photos else None
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(rows))
-    labels = chinese_whispers(graph, threshold=THRESHOLD, photo_ids=photos, seed=seed)
+    known = Constraints(len(rows), photo_ids=photos)
+    labels = chinese_whispers(graph, threshold=THRESHOLD, constraints=known, seed=seed)
     expected = as_sets(by_definition(rows, order, photos))
     assert as_sets(labels) == expected
     assert 5 < len(expected) < 60

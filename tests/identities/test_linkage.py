@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from fastface import NeighborGraph
-from fastface.identities.kernel import KernelParameters, neighbor_probabilities, square_root
+from fastface.identities.constraints import Constraints
+from fastface.identities.kernel import KernelParameters, neighbor_shares
 from fastface.identities.overlap_linkage import overlap_linkage
 
 ONE_PASS = KernelParameters(group_passes=0)
@@ -49,6 +51,7 @@ def dense_linkage(rows: np.ndarray, graph: NeighborGraph, p: KernelParameters) -
     near = graph.distances < p.longest_edge * p.cutoff
     linked[np.nonzero(near)[0], graph.indices[near]] = True
     linked |= linked.T
+    linked &= kernel >= p.stop
     groups = [{i} for i in range(len(rows))]
     while True:
         best = None
@@ -89,13 +92,12 @@ def test_rows_that_outgrow_their_place(seed: int) -> None:
     assert max(len(group) for group in expected) > 30
 
 
-def test_probabilities_equal_their_definition() -> None:
+def test_shares_equal_their_definition() -> None:
     rows, _ = people(1)
     graph = NeighborGraph.build(rows, n_neighbors=9)
-    found = neighbor_probabilities(graph, ONE_PASS)
-    np.testing.assert_allclose(found.toarray(), dense_probabilities(graph, ONE_PASS), atol=1e-14)
-    root = square_root(found)
-    np.testing.assert_allclose(root.multiply(root).sum(axis=1), 1.0)
+    offsets, columns, values = neighbor_shares(graph, ONE_PASS).rows()
+    found = csr_matrix((values, columns, offsets), shape=(len(rows), len(rows))).toarray()
+    np.testing.assert_allclose(found, dense_probabilities(graph, ONE_PASS), atol=1e-7)
 
 
 def test_order_of_rows_does_not_matter() -> None:
@@ -113,7 +115,8 @@ def test_order_of_rows_does_not_matter() -> None:
 def test_faces_of_one_photo_are_never_joined(seed: int, n_photos: int) -> None:
     rows, _ = people(seed % 5, n_people=3)
     photos = np.random.default_rng(seed).integers(0, n_photos, len(rows))
-    labels = overlap_linkage(rows, NeighborGraph.build(rows), photo_ids=photos)
+    known = Constraints(len(rows), photo_ids=photos)
+    labels = overlap_linkage(rows, NeighborGraph.build(rows), constraints=known)
     pairs = labels * n_photos + photos
     assert len(np.unique(pairs)) == len(pairs)
 

@@ -1,0 +1,359 @@
+#include "linkage.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <memory>
+#include <queue>
+#include <utility>
+
+namespace fastface {
+namespace {
+
+constexpr std::int64_t kMergesBetweenQuestions = 256;
+
+// What is known of a group of several faces.  A group of one face has none: it reads its parts
+// where they lie in the input.
+struct Joined {
+  std::vector<float> vector;  // sum of the embeddings
+  std::vector<std::int32_t> columns;
+  std::vector<float> values;            // sum of the unit rows of shares
+  std::vector<std::int32_t> neighbors;  // groups to compare with, named as they once were
+  std::vector<std::int32_t> exclusions;
+};
+
+struct RowView {
+  const std::int32_t* columns;
+  const float* values;
+  std::int64_t size;
+};
+
+struct ListView {
+  const std::int32_t* first;
+  const std::int32_t* last;
+  const std::int32_t* begin() const { return first; }
+  const std::int32_t* end() const { return last; }
+};
+
+ListView view(const std::vector<std::int32_t>& items) {
+  return {items.data(), items.data() + items.size()};
+}
+
+struct Pair {
+  float similarity;
+  std::int32_t low, high;
+  std::int32_t stamp;  // the pair is as it was while the groups' versions add up to this
+};
+
+struct Later {
+  bool operator()(const Pair& a, const Pair& b) const {
+    if (a.similarity != b.similarity) return a.similarity < b.similarity;
+    return std::make_pair(a.low, a.high) > std::make_pair(b.low, b.high);
+  }
+};
+
+// One group laid open, so that many others can be compared with it quickly.
+class Desk {
+ public:
+  Desk(std::int64_t n_groups, std::int64_t n_exclusions)
+      : row_(static_cast<std::size_t>(n_groups), 0.0F),
+        met_(static_cast<std::size_t>(n_groups), 0),
+        excluded_(static_cast<std::size_t>(n_exclusions), 0) {}
+
+  void lay_open(const RowView& row, const ListView& exclusions) {
+    clear();
+    tick_ += 1;
+    open_.assign(row.columns, row.columns + row.size);
+    for (std::int64_t e = 0; e < row.size; ++e) row_[row.columns[e]] = row.values[e];
+    for (const std::int32_t id : exclusions) excluded_[id] = tick_;
+  }
+
+  void clear() {
+    for (const std::int32_t column : open_) row_[column] = 0;
+    open_.clear();
+  }
+
+  // Whether a group is met for the first time since another was laid open.
+  bool meets(std::int64_t group) { return std::exchange(met_[group], tick_) != tick_; }
+
+  bool excludes(const ListView& exclusions) const {
+    return std::any_of(exclusions.begin(), exclusions.end(),
+                       [this](std::int32_t id) { return excluded_[id] == tick_; });
+  }
+
+  double overlap(const RowView& other) const {
+    double sum = 0;
+    for (std::int64_t e = 0; e < other.size; ++e)
+      sum += static_cast<double>(row_[other.columns[e]]) * static_cast<double>(other.values[e]);
+    return sum;
+  }
+
+  // The entry of a column, which is given away: it is read once.
+  float take(std::int32_t column) { return std::exchange(row_[column], 0.0F); }
+
+ private:
+  std::vector<float> row_;
+  std::vector<std::int64_t> met_;
+  std::vector<std::int64_t> excluded_;
+  std::vector<std::int32_t> open_;
+  std::int64_t tick_ = 0;
+};
+
+class Linkage {
+ public:
+  Linkage(const LinkageProblem& problem, int n_threads, Interrupt& interrupt)
+      : problem_(problem),
+        n_threads_(n_threads),
+        interrupt_(interrupt),
+        members_(members_of(problem.labels, problem.graph.n, problem.n_groups)),
+        overlaps_(group_overlaps(problem.shares, members_, problem.labels, n_threads, interrupt)),
+        parent_(static_cast<std::size_t>(problem.n_groups)),
+        version_(static_cast<std::size_t>(problem.n_groups), 0),
+        sizes_(static_cast<std::size_t>(problem.n_groups)),
+        slot_(static_cast<std::size_t>(problem.n_groups), -1) {
+    for (std::int64_t group = 0; group < problem.n_groups; ++group) {
+      parent_[group] = static_cast<std::int32_t>(group);
+      sizes_[group] = static_cast<std::int32_t>(members_.end(group) - members_.begin(group));
+      if (sizes_[group] > 1) open_slot(group);
+    }
+  }
+
+  std::vector<std::int32_t> run() {
+    compare_all();
+    // One block, so that the calling thread is asked whether to stop.
+    parallel_for(1, 1, interrupt_, [this]() -> Worker { return [this](std::int64_t) { join(); }; });
+    for (std::int64_t group = 0; group < problem_.n_groups; ++group)
+      parent_[group] = find(static_cast<std::int32_t>(group));
+    return std::move(parent_);
+  }
+
+ private:
+  const float* vector(std::int64_t group) const {
+    if (slot_[group] >= 0) return joined_[slot_[group]].vector.data();
+    return problem_.x + *members_.begin(group) * problem_.dim;
+  }
+
+  RowView row(std::int64_t group) const {
+    if (slot_[group] >= 0) {
+      const Joined& joined = joined_[slot_[group]];
+      return {joined.columns.data(), joined.values.data(),
+              static_cast<std::int64_t>(joined.columns.size())};
+    }
+    const std::int64_t start = overlaps_.offsets[group];
+    return {overlaps_.columns.data() + start, overlaps_.values.data() + start,
+            overlaps_.offsets[group + 1] - start};
+  }
+
+  ListView neighbors(std::int64_t group) const {
+    if (slot_[group] >= 0) return view(joined_[slot_[group]].neighbors);
+    return {neighbors_.begin(group), neighbors_.end(group)};
+  }
+
+  ListView exclusions(std::int64_t group) const {
+    if (slot_[group] >= 0) return view(joined_[slot_[group]].exclusions);
+    const std::int64_t face = *members_.begin(group);
+    return {problem_.exclusions.begin(face), problem_.exclusions.end(face)};
+  }
+
+  std::int32_t find(std::int32_t group) {
+    while (parent_[group] != group) {
+      parent_[group] = parent_[parent_[group]];
+      group = parent_[group];
+    }
+    return group;
+  }
+
+  // Gives a group room of its own, filled from its faces and from its row of overlaps.
+  void open_slot(std::int64_t group) {
+    std::int32_t slot = static_cast<std::int32_t>(joined_.size());
+    if (free_.empty()) {
+      joined_.emplace_back();
+    } else {
+      slot = free_.back();
+      free_.pop_back();
+    }
+    Joined& joined = joined_[slot];
+    const RowView entries = row(group);
+    joined.columns.assign(entries.columns, entries.columns + entries.size);
+    joined.values.assign(entries.values, entries.values + entries.size);
+    joined.neighbors.clear();
+    joined.exclusions.clear();
+    joined.vector.assign(static_cast<std::size_t>(problem_.dim), 0.0F);
+    for (const std::int32_t* face = members_.begin(group); face != members_.end(group); ++face) {
+      const float* x = problem_.x + *face * problem_.dim;
+      for (std::int64_t i = 0; i < problem_.dim; ++i) joined.vector[i] += x[i];
+      joined.exclusions.insert(joined.exclusions.end(), problem_.exclusions.begin(*face),
+                               problem_.exclusions.end(*face));
+    }
+    slot_[group] = slot;
+  }
+
+  // Mean of K over all pairs of the group on the desk and another.
+  float similarity(const Desk& desk, std::int64_t group, std::int64_t other) const {
+    const double n_pairs = static_cast<double>(sizes_[group]) * static_cast<double>(sizes_[other]);
+    const double product = dot(vector(group), vector(other), problem_.dim);
+    const double squared = 2.0 * (1.0 - product / n_pairs);
+    const double closeness = 1.0 - squared / (problem_.cutoff * problem_.cutoff);
+    return static_cast<float>((1.0 - problem_.overlap_weight) * closeness +
+                              problem_.overlap_weight * desk.overlap(row(other)) / n_pairs);
+  }
+
+  // Scores the pairs of groups that the graph links; those that reach `stop` are neighbours.
+  void compare_all() {
+    const NeighborLists& graph = problem_.graph;
+    SparseRows found = build_rows(problem_.n_groups, n_threads_, interrupt_, [&]() -> RowWriter {
+      auto desk = std::make_shared<Desk>(problem_.n_groups, problem_.n_exclusions);
+      return [&, desk](std::int64_t group, std::vector<std::int32_t>& columns,
+                       std::vector<float>& values) {
+        desk->lay_open(row(group), exclusions(group));
+        desk->meets(group);
+        for (const std::int32_t* f = members_.begin(group); f != members_.end(group); ++f) {
+          for (std::int64_t e = *f * graph.k; e < (*f + 1) * graph.k; ++e) {
+            if (!(graph.distances[e] < problem_.longest_edge)) continue;
+            const std::int32_t other = problem_.labels[graph.indices[e]];
+            if (!desk->meets(other) || desk->excludes(exclusions(other))) continue;
+            const float score = similarity(*desk, group, other);
+            if (score < static_cast<float>(problem_.stop)) continue;
+            columns.push_back(other);
+            values.push_back(score);
+          }
+        }
+      };
+    });
+    keep_both_ways(found);
+  }
+
+  // Makes pairs of what was found from either side, and lists of neighbours of the pairs.
+  void keep_both_ways(const SparseRows& found) {
+    std::vector<Pair> pairs;
+    pairs.reserve(found.columns.size());
+    for (std::int64_t group = 0; group < found.size(); ++group) {
+      for (std::int64_t e = found.offsets[group]; e < found.offsets[group + 1]; ++e) {
+        const auto here = static_cast<std::int32_t>(group);
+        const std::int32_t there = found.columns[e];
+        pairs.push_back({found.values[e], std::min(here, there), std::max(here, there), 0});
+      }
+    }
+    std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) {
+      if (a.low != b.low) return a.low < b.low;
+      if (a.high != b.high) return a.high < b.high;
+      return a.similarity > b.similarity;
+    });
+    pairs.erase(std::unique(pairs.begin(), pairs.end(),
+                            [](const Pair& a, const Pair& b) {
+                              return a.low == b.low && a.high == b.high;
+                            }),
+                pairs.end());
+    pairs.shrink_to_fit();
+
+    neighbors_.offsets.assign(static_cast<std::size_t>(problem_.n_groups) + 1, 0);
+    for (const Pair& pair : pairs) {
+      neighbors_.offsets[pair.low + 1] += 1;
+      neighbors_.offsets[pair.high + 1] += 1;
+    }
+    for (std::int64_t g = 0; g < problem_.n_groups; ++g)
+      neighbors_.offsets[g + 1] += neighbors_.offsets[g];
+    neighbors_.items.resize(2 * pairs.size());
+    std::vector<std::int64_t> next(neighbors_.offsets.begin(), neighbors_.offsets.end() - 1);
+    for (const Pair& pair : pairs) {
+      neighbors_.items[next[pair.low]++] = pair.high;
+      neighbors_.items[next[pair.high]++] = pair.low;
+    }
+    for (std::int64_t group = 0; group < problem_.n_groups; ++group) {
+      if (slot_[group] >= 0)
+        joined_[slot_[group]].neighbors.assign(neighbors_.begin(group), neighbors_.end(group));
+    }
+    queue_ = Queue(Later{}, std::move(pairs));
+  }
+
+  void join() {
+    Desk desk(problem_.n_groups, problem_.n_exclusions);
+    std::int64_t n_merges = 0;
+    while (!queue_.empty()) {
+      const Pair pair = queue_.top();
+      queue_.pop();
+      if (parent_[pair.low] != pair.low || parent_[pair.high] != pair.high) continue;
+      if (version_[pair.low] + version_[pair.high] != pair.stamp) continue;
+      if (++n_merges % kMergesBetweenQuestions == 0 && interrupt_.stopped()) return;
+      merge(desk, pair.low, pair.high);
+      compare(desk, pair.low);
+    }
+  }
+
+  // Puts `other` into `group`.
+  void merge(Desk& desk, std::int32_t group, std::int32_t other) {
+    if (slot_[group] < 0) {
+      const ListView before = neighbors(group);
+      open_slot(group);
+      joined_[slot_[group]].neighbors.assign(before.begin(), before.end());
+    }
+    Joined& joined = joined_[slot_[group]];
+    const float* added = vector(other);
+    for (std::int64_t i = 0; i < problem_.dim; ++i) joined.vector[i] += added[i];
+    const RowView entries = row(other);
+    desk.lay_open(entries, {nullptr, nullptr});
+    for (std::size_t e = 0; e < joined.columns.size(); ++e)
+      joined.values[e] += desk.take(joined.columns[e]);
+    for (std::int64_t e = 0; e < entries.size; ++e) {
+      if (desk.take(entries.columns[e]) == 0) continue;
+      joined.columns.push_back(entries.columns[e]);
+      joined.values.push_back(entries.values[e]);
+    }
+    const ListView near = neighbors(other);
+    joined.neighbors.insert(joined.neighbors.end(), near.begin(), near.end());
+    const ListView excluded = exclusions(other);
+    joined.exclusions.insert(joined.exclusions.end(), excluded.begin(), excluded.end());
+
+    parent_[other] = group;
+    sizes_[group] += sizes_[other];
+    version_[group] += 1;
+    version_[other] += 1;
+    if (slot_[other] >= 0) {
+      free_.push_back(slot_[other]);
+      slot_[other] = -1;
+    }
+  }
+
+  // Scores a group of several faces against its neighbours.  Neighbours met twice, and those that
+  // can never be joined, are dropped from its list.
+  void compare(Desk& desk, std::int32_t group) {
+    std::vector<std::int32_t>& near = joined_[slot_[group]].neighbors;
+    desk.lay_open(row(group), exclusions(group));
+    desk.meets(group);
+    std::size_t kept = 0;
+    for (const std::int32_t named : near) {
+      const std::int32_t other = find(named);
+      if (!desk.meets(other) || desk.excludes(exclusions(other))) continue;
+      near[kept++] = other;
+      const float score = similarity(desk, group, other);
+      if (score < static_cast<float>(problem_.stop)) continue;
+      queue_.push({score, std::min(group, other), std::max(group, other),
+                   version_[group] + version_[other]});
+    }
+    near.resize(kept);
+  }
+
+  using Queue = std::priority_queue<Pair, std::vector<Pair>, Later>;
+
+  const LinkageProblem& problem_;
+  const int n_threads_;
+  Interrupt& interrupt_;
+  Lists members_;
+  SparseRows overlaps_;
+  Lists neighbors_;
+  std::vector<std::int32_t> parent_;
+  std::vector<std::int32_t> version_;
+  std::vector<std::int32_t> sizes_;
+  std::vector<std::int32_t> slot_;
+  std::deque<Joined> joined_;
+  std::vector<std::int32_t> free_;
+  Queue queue_;
+};
+
+}  // namespace
+
+std::vector<std::int32_t> average_linkage(const LinkageProblem& problem, int n_threads,
+                                          Interrupt& interrupt) {
+  return Linkage(problem, n_threads, interrupt).run();
+}
+
+}  // namespace fastface
