@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastface import models
 from fastface.errors import InvalidInputError, ModelError
-from fastface.runtimes import calibrate, choose_threads, open_runtime
+from fastface.runtimes import open_model
 from fastface.validation import check_integer
 
 __all__ = ["Embedder"]
@@ -25,26 +25,29 @@ class Embedder:
     Parameters
     ----------
     model : str or path
-        A name (``"dlib-resnet"``), or an ONNX file of your own.
+        A name (``"dlib-resnet"``), an ONNX file of your own, or an engine that
+        ``fastface engines build -o`` wrote.
     spec : ModelSpec or str, optional
         For a file: what it is, or the name of a preset; see `fastface.models.load`.
-    runtime : {"auto", "onnxruntime", "openvino"}
-        What executes the network.  ``"auto"`` is ONNX Runtime; a runtime asked for by name is
-        used or refused, never replaced.
-    device : {"auto", "cpu"}
-        Where.
+    runtime : {"auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}
+        What executes the network.  ``"auto"`` is ONNX Runtime on the CPU, and on a GPU TensorRT-RTX
+        where it serves the architecture, else TensorRT; a runtime asked for by name is used or
+        refused, never replaced.
+    device : {"auto", "cpu", "cuda", "cuda:1", …}
+        Where.  ``"auto"`` is the GPU for an engine, else the CPU.
     precision : {"fp32", "int8", "fp16", "bf16"}
         Arithmetic of the network.  ``"int8"`` is about twice as fast on a processor with VNNI.
-        ``"fp16"`` and ``"bf16"`` compute in single precision on a CPU and round as a GPU would:
-        slower, to see what they would cost.
+        ``"fp16"`` and ``"bf16"`` are for GPUs; on a CPU they compute in single precision and round
+        as a GPU would: slower, to see what they would cost.
     calibration : ndarray of uint8, shape (n, height, width, 3), optional
         For ``"int8"`` and a model of yours: about 200 aligned crops of many people, to measure
         its values on.  The default model brings its ranges.
     batch_size : int
-        Crops given to the network at once.  Memory grows with it: about 1.5 MB a crop for
+        Crops given to the network at once; an engine is built for 1 to so many, and the file of
+        one takes no more than it was built for.  Memory grows with it: about 1.5 MB a crop for
         ``"dlib-resnet"``.
     n_threads : int, optional
-        Threads of the runtime; as many as this process has cores if None.
+        Threads of a runtime on the CPU; as many as this process has cores if None.
 
     Attributes
     ----------
@@ -97,27 +100,30 @@ class Embedder:
         n_threads: int | None = None,
     ) -> None:
         self.batch_size = check_integer(batch_size, name="batch_size", low=1, high=_MAX_BATCH)
-        if calibration is not None and precision != "int8":
-            raise InvalidInputError(f"calibration is for precision='int8', not {precision!r}")
-        loaded = models.load(model, spec)
-        ranges = None
-        if calibration is not None:
-            ranges = calibrate(loaded, calibration, n_threads=choose_threads(n_threads))
-        self.model = models.change_precision(loaded, precision, ranges=ranges, emulate=True)
-        self.spec = self.model.spec
-        self._runtime = open_runtime(
-            self.model, runtime=runtime, device=device, n_threads=n_threads
+        self.model, self._runtime = open_model(
+            model,
+            spec=spec,
+            runtime=runtime,
+            device=device,
+            precision=precision,
+            calibration=calibration,
+            max_batch=self.batch_size,
+            n_threads=n_threads,
         )
+        self.spec = self.model.spec
+        if self._runtime.max_batch is not None:
+            self.batch_size = min(self.batch_size, self._runtime.max_batch)
         self.runtime_ = self._runtime.name
         self.runtime_version_ = self._runtime.version
         self.n_threads_ = self._runtime.n_threads
+        named = model == self.spec.name and calibration is None
         self._again = partial(
             Embedder,
-            model if model == self.spec.name and not ranges else self.model.onnx_path,
+            model if named else self.model.onnx_path,
             spec=None if model == self.spec.name else self.spec,
             runtime=self.runtime_,
             device=device,
-            precision=precision if model == self.spec.name and not ranges else "fp32",
+            precision=precision if named else "fp32",
             batch_size=batch_size,
             n_threads=n_threads,
         )
@@ -159,22 +165,23 @@ class Embedder:
         """
         self._check(crops)
         embeddings = np.empty((len(crops), self.spec.embedding_size), dtype=np.float32)
-        for start in range(0, len(crops), self.batch_size):
-            batch = np.ascontiguousarray(crops[start : start + self.batch_size])
-            embeddings[start : start + len(batch)] = self._run(batch)
+        starts = range(0, len(crops), self.batch_size)
+        batches = (np.ascontiguousarray(crops[i : i + self.batch_size]) for i in starts)
+        for start, rows in zip(starts, self._runtime.run_batches(batches), strict=True):
+            n_crops = min(self.batch_size, len(crops) - start)
+            embeddings[start : start + n_crops] = self._checked(rows, n_crops)
         if normalize:
             # A zero vector has no direction and stays what it is.
             norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings /= np.where(norms > 0, norms, 1)
         return embeddings
 
-    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        embeddings = self._runtime.run(batch)
-        expected = (len(batch), self.spec.embedding_size)
+    def _checked(self, embeddings: NDArray[np.float32], n_crops: int) -> NDArray[np.float32]:
+        expected = (n_crops, self.spec.embedding_size)
         if embeddings.shape != expected or embeddings.dtype != np.float32:
             raise ModelError(
                 f"model {self.spec.name!r} gave {embeddings.dtype} of shape {embeddings.shape} "
-                f"for {len(batch)} crops; its spec promises float32 of shape {expected}"
+                f"for {n_crops} crops; its spec promises float32 of shape {expected}"
             )
         if not np.isfinite(embeddings).all():
             raise ModelError(f"model {self.spec.name!r} gave values that are not finite")
@@ -184,7 +191,7 @@ class Embedder:
         """Run two crops, so that a model that cannot work fails before any work is lost."""
         shape = (2, *self.spec.input_size, 3)
         ramp = np.arange(np.prod(shape)) % 251
-        self._run(ramp.astype(np.uint8).reshape(shape))
+        self._checked(self._runtime.run(ramp.astype(np.uint8).reshape(shape)), shape[0])
 
     def _check(self, crops: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> None:
         wanted = (*self.spec.input_size, 3)

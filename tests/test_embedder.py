@@ -141,7 +141,7 @@ def test_bad_crops_are_refused_before_any_work(
     embedder: fastface.Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    monkeypatch.setattr(embedder, "_run", lambda batch: batches.append(len(batch)))
+    monkeypatch.setattr(embedder._runtime, "run", lambda batch: batches.append(len(batch)))
     good = [np.zeros(SIZE, np.uint8)] * 50
     with pytest.raises(InvalidInputError, match=r"crops\[50\]"):
         embedder.embed([*good, np.zeros((1, 1, 3), np.uint8)])

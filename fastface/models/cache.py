@@ -2,24 +2,25 @@
 
 A file's name ends in the SHA-256 of its own bytes.  So a file is whole or it is not used, two
 processes that make the same file at once cannot harm each other, and one `os.replace` is all that
-publishing takes.
+publishing takes.  Locks only save work: of several processes that want one file, one makes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastface.errors import StorageError
 
-__all__ = ["CachedFile", "cache_directory", "cached", "write_file"]
+__all__ = ["CachedFile", "cache_directory", "cached", "locked", "write_file"]
 
 _HASH = "[0-9a-f]{64}"
 
@@ -72,7 +73,8 @@ def cached(key: str, suffix: str, build: Callable[[], bytes]) -> CachedFile:
     suffix : str
         Ending of the name, such as ``".onnx"``.
     build : callable
-        Returns the bytes; called only where no whole file is found.
+        Returns the bytes; called only where no whole file is found, and by one process at a time:
+        others wait and take what it made.
 
     Returns
     -------
@@ -85,8 +87,11 @@ def cached(key: str, suffix: str, build: Callable[[], bytes]) -> CachedFile:
     """
     folder = cache_directory()
     try:
-        found = _find_whole(folder, key, suffix)
-        return found or _publish(folder, key, suffix, build())
+        if found := _find_whole(folder, key, suffix):
+            return found
+        with locked(key + suffix):
+            found = _find_whole(folder, key, suffix)
+            return found or _publish(folder, key, suffix, build())
     except StorageError:
         raise
     except OSError as error:
@@ -94,6 +99,35 @@ def cached(key: str, suffix: str, build: Callable[[], bytes]) -> CachedFile:
             f"cannot use the cache directory {folder}: {error.strerror or error}; "
             "make room or set FASTFACE_CACHE_DIR to a folder that can be written"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold a lock that other processes and threads wait for.
+
+    The system lets it go when its holder dies, however it dies, so nobody waits for the dead.
+
+    Parameters
+    ----------
+    name : str
+        What is locked; any text.
+
+    Raises
+    ------
+    OSError
+        If the cache directory cannot be written.
+    """
+    folder = cache_directory() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Some network file systems know no locks: work may then be done twice, never wrongly.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _find_whole(folder: Path, key: str, suffix: str) -> CachedFile | None:

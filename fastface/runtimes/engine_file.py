@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fastface.errors import CorruptFileError, ModelError, StorageError
 
-__all__ = ["EngineInfo", "pack_engine", "read_engine"]
+__all__ = ["EngineInfo", "is_engine", "pack_engine", "read_engine"]
 
 _MAGIC = b"fastface engine 1\n"
 _MAX_HEADER = 1 << 16
@@ -38,6 +38,8 @@ class EngineInfo:
         Crops at once: the engine takes 1 to so many.
     spec : str
         The model's spec as JSON.
+    device : str
+        Name of the GPU that its kernels were timed on; empty where none was needed.
     """
 
     model: str
@@ -48,6 +50,16 @@ class EngineInfo:
     arch: str
     max_batch: int
     spec: str
+    device: str = ""
+
+
+def is_engine(path: Path) -> bool:
+    """Say whether a file claims to be an engine that fastface wrote."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def pack_engine(info: EngineInfo, engine: bytes) -> bytes:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fastface.errors import FastfaceError, MissingDependencyError
+from fastface.errors import FastfaceError, InvalidInputError, MissingDependencyError
 from fastface.models import Model, change_precision
 from fastface.models.cache import cache_directory, cached
 from fastface.models.quantize import Ranges
+from fastface.runtimes.device import CudaDevice
 from fastface.runtimes.engine_file import EngineInfo, pack_engine, read_engine
 from fastface.runtimes.tensorrt import ENGINE_RUNTIMES, EngineBuilder
+from fastface.runtimes.timings import measured_timings
 from fastface.validation import check_integer
 
 __all__ = ["CachedEngine", "build_engine", "clean_engines", "list_engines"]
 
+# Raise it whenever the same model would become another engine.
+_VERSION = 2
 _SUFFIX = ".engine"
 _MAX_BATCH = 4096
 
@@ -29,21 +34,26 @@ def build_engine(
     precision: str = "fp16",
     max_batch: int = 64,
     ranges: Ranges | None = None,
+    device: CudaDevice | None = None,
 ) -> Path:
     """Build an engine, or find the one that was built before.
+
+    Of several processes that want the same engine one builds it, and the others wait for it.
 
     Parameters
     ----------
     model : Model
-        In single precision.
+        In single precision, or a typed file already in `precision`.
     runtime : {"tensorrt", "tensorrt-rtx"}
     arch : str
-        Such as ``"sm_89"``; ``"native"`` for TensorRT.
+        Such as ``"sm_89"``; ``"native"``: of the GPU that is there.
     precision : {"fp32", "fp16", "bf16", "int8"}
     max_batch : int
         The engine takes 1 to so many crops.
     ranges : mapping, optional
         For ``"int8"`` and a model of yours; see `fastface.models.change_precision`.
+    device : CudaDevice, optional
+        For ``"native"``; the first that there is if None.
 
     Returns
     -------
@@ -59,7 +69,11 @@ def build_engine(
     """
     max_batch = check_integer(max_batch, name="max_batch", low=1, high=_MAX_BATCH)
     builder = EngineBuilder(runtime)
-    made = change_precision(model, precision, ranges=ranges, symmetric=True)
+    arch, device_name = _resolve(builder, arch, device)
+    builder.check(arch, precision)
+    made = model
+    if model.precision != precision:
+        made = change_precision(model, precision, ranges=ranges, symmetric=True)
     info = EngineInfo(
         model=made.spec.name,
         model_sha256=made.sha256,
@@ -69,17 +83,42 @@ def build_engine(
         arch=arch,
         max_batch=max_batch,
         spec=made.spec.to_json(),
+        device=device_name,
     )
 
     def build() -> bytes:
-        engine = builder.build(
-            made.onnx_path.read_bytes(), arch=arch, precision=precision, max_batch=max_batch
+        onnx = made.onnx_path.read_bytes()
+        compile_it = partial(
+            builder.build, onnx, arch=arch, precision=precision, max_batch=max_batch
         )
+        if not builder.times:
+            return pack_engine(info, compile_it()[0])
+        with measured_timings(f"{runtime}-{builder.version}-{_plain(device_name)}") as timings:
+            engine, timings.data = compile_it(timings=timings.data)
         return pack_engine(info, engine)
 
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", made.spec.name)[:40]
-    key = f"{name}-{made.sha256}-{runtime}-{builder.version}-{arch}-{precision}-b{max_batch}"
+    key = (
+        f"{_plain(made.spec.name)}-{made.sha256}-{runtime}-{builder.version}-{arch}"
+        f"{'-' + _plain(device_name) if device_name else ''}-{precision}-b{max_batch}-v{_VERSION}"
+    )
     return cached(key, _SUFFIX, build).path
+
+
+def _resolve(builder: EngineBuilder, arch: str, device: CudaDevice | None) -> tuple[str, str]:
+    """Return the architecture to build for, and the GPU whose kernels will be timed."""
+    if not builder.times and arch != "native":
+        return arch, ""
+    there = device or CudaDevice()
+    if arch not in ("native", there.arch):
+        raise InvalidInputError(
+            f"{builder.runtime} builds only for the GPU that is there, {there.name} ({there.arch}),"
+            f" not for {arch!r}; 'tensorrt-rtx' builds for others"
+        )
+    return there.arch, there.name if builder.times else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:40]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import MissingDependencyError, ModelError
+from fastface.runtimes.protocol import Runtime
 
 __all__ = ["OnnxRuntime", "Session"]
 
@@ -88,7 +89,7 @@ class Session:
         return outputs
 
 
-class OnnxRuntime:
+class OnnxRuntime(Runtime):
     """An embedding model opened by ONNX Runtime's CPU provider.
 
     Parameters

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import MissingDependencyError, ModelError
+from fastface.runtimes.protocol import Runtime
 
 __all__ = ["OpenVinoRuntime"]
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(Runtime):
     """An ONNX file compiled by OpenVINO for the CPU, in float32.
 
     Parameters

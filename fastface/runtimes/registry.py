@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from fastface.errors import BackendUnavailableError, InvalidInputError
+from fastface.errors import InvalidInputError
 from fastface.models import Model
 from fastface.runtimes.onnxruntime import OnnxRuntime
 from fastface.runtimes.openvino import OpenVinoRuntime
 from fastface.runtimes.protocol import Runtime
+from fastface.runtimes.tensorrt import ENGINE_RUNTIMES
 from fastface.validation import check_integer
 
 __all__ = ["choose_threads", "list_runtimes", "open_runtime"]
@@ -24,18 +25,17 @@ _MAX_THREADS = 1024
 
 
 def list_runtimes() -> list[str]:
-    """Return the names that `open_runtime` takes beside ``"auto"``, installed or not."""
-    return list(_RUNTIMES)
+    """Return the names of all runtimes beside ``"auto"``, installed or not."""
+    return [*_RUNTIMES, *ENGINE_RUNTIMES]
 
 
 def open_runtime(
     model: Model,
     *,
     runtime: str = "auto",
-    device: str = "auto",
     n_threads: int | None = None,
 ) -> Runtime:
-    """Open a model for execution.
+    """Open a model for execution on the CPU.
 
     Parameters
     ----------
@@ -44,8 +44,6 @@ def open_runtime(
     runtime : {"auto", "onnxruntime", "openvino"}
         ``"auto"`` is ONNX Runtime, wherever it runs: another runtime gives other last bits, so it
         is never chosen because it happens to be installed.
-    device : {"auto", "cpu"}
-        ``"auto"`` is the CPU.
     n_threads : int, optional
         Threads to compute with; as many as this process has cores if None.
 
@@ -57,20 +55,14 @@ def open_runtime(
     ------
     InvalidInputError
         If a name is not one of those above or the number of threads makes no sense.
-    BackendUnavailableError
-        If the device is one that no runtime here serves.
     MissingDependencyError
         If the runtime is not installed.
     ModelError
         If it cannot open the file.
     """
     if runtime != "auto" and runtime not in _RUNTIMES:
-        allowed = ", ".join(["auto", *_RUNTIMES])
+        allowed = ", ".join(["auto", *list_runtimes()])
         raise InvalidInputError(f"no runtime is called {runtime!r}; choose one of {allowed}")
-    if device not in ("auto", "cpu"):
-        raise BackendUnavailableError(
-            f"device {device!r}: embedding runs on the CPU only; use device='cpu'"
-        )
     if runtime == OpenVinoRuntime.name and model.precision in ("fp16", "bf16"):
         raise InvalidInputError(
             f"OpenVINO would undo the rounding of an emulated {model.precision} model: use "

@@ -2,7 +2,7 @@
 
 TensorRT (data-centre GPUs) builds on the GPU that the engine is for.  TensorRT-RTX (consumer GPUs)
 builds for any of them on any machine, with or without a GPU.  Networks are strongly typed: the
-precision is the ONNX file's.
+precision is the ONNX file's.  TensorRT times kernels while it builds, and what it measured is kept.
 """
 
 from __future__ import annotations
@@ -17,11 +17,36 @@ from fastface.errors import (
     ModelError,
 )
 
-__all__ = ["ENGINE_RUNTIMES", "EngineBuilder"]
+__all__ = ["ENGINE_RUNTIMES", "EngineBuilder", "brief", "import_tensorrt", "make_logger"]
 
 ENGINE_RUNTIMES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _OLDEST_BF16 = 80
 _MAX_PROBLEM = 300
+
+
+def import_tensorrt(runtime: str, *, purpose: str) -> Any:
+    """Return the package of an engine runtime.
+
+    Parameters
+    ----------
+    runtime : {"tensorrt", "tensorrt-rtx"}
+    purpose : str
+        What needs it; the beginning of a sentence.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is neither.
+    MissingDependencyError
+        If it is not installed.
+    """
+    if runtime not in ENGINE_RUNTIMES:
+        allowed = ", ".join(ENGINE_RUNTIMES)
+        raise InvalidInputError(f"no engine runtime is called {runtime!r}; there are {allowed}")
+    try:
+        return importlib.import_module(ENGINE_RUNTIMES[runtime])
+    except ImportError as error:
+        raise MissingDependencyError.for_package(runtime, extra=runtime, purpose=purpose) from error
 
 
 class EngineBuilder:
@@ -34,6 +59,8 @@ class EngineBuilder:
     Attributes
     ----------
     runtime, version : str
+    times : bool
+        Whether it times kernels on the GPU that is there, and so builds for that one alone.
 
     Raises
     ------
@@ -44,17 +71,10 @@ class EngineBuilder:
     """
 
     def __init__(self, runtime: str) -> None:
-        if runtime not in ENGINE_RUNTIMES:
-            allowed = ", ".join(ENGINE_RUNTIMES)
-            raise InvalidInputError(f"no engine runtime is called {runtime!r}; there are {allowed}")
-        try:
-            self._trt: Any = importlib.import_module(ENGINE_RUNTIMES[runtime])
-        except ImportError as error:
-            raise MissingDependencyError.for_package(
-                runtime, extra=runtime, purpose=f"Building engines for {runtime}"
-            ) from error
+        self._trt = import_tensorrt(runtime, purpose=f"Building engines for {runtime}")
         self.runtime = runtime
         self.version: str = self._trt.__version__
+        self.times = not self._capabilities()
 
     def architectures(self) -> list[str]:
         """Return what can be built for without a GPU; empty for TensorRT, which needs its own."""
@@ -67,7 +87,13 @@ class EngineBuilder:
             number: getattr(kinds, f"SM{number}") for number in sorted(int(n[2:]) for n in names)
         }
 
-    def build(self, onnx: bytes, *, arch: str, precision: str, max_batch: int) -> bytes:
+    def check(self, arch: str, precision: str) -> None:
+        """Refuse what cannot be built, before anything is done; see `build`."""
+        self._check(arch, precision)
+
+    def build(
+        self, onnx: bytes, *, arch: str, precision: str, max_batch: int, timings: bytes = b""
+    ) -> tuple[bytes, bytes]:
         """Build an engine.
 
         Parameters
@@ -75,16 +101,20 @@ class EngineBuilder:
         onnx : bytes
             A model's file: one input of uint8 crops, any number of them.
         arch : str
-            Such as ``"sm_89"``; ``"native"`` for TensorRT: the GPU that is there.
+            Such as ``"sm_89"``; of the GPU that is there for TensorRT.
         precision : str
             Of the file.
         max_batch : int
             Crops at once.
+        timings : bytes
+            What an earlier build measured; only for TensorRT.
 
         Returns
         -------
-        bytes
+        engine : bytes
             For this version of the runtime and this architecture alone.
+        timings : bytes
+            What was known before and what was measured now; empty but for TensorRT.
 
         Raises
         ------
@@ -98,12 +128,12 @@ class EngineBuilder:
         capability = self._check(arch, precision)
         trt = self._trt
         problems: list[str] = []
-        logger = _make_logger(trt, problems)
+        logger = make_logger(trt, problems)
         try:
             builder = trt.Builder(logger)
         except Exception as error:  # pybind11's own, where the library returns nothing
             raise BackendUnavailableError(
-                f"{self.runtime} finds no GPU to build on ({_brief([*problems, str(error)])}):"
+                f"{self.runtime} finds no GPU to build on ({brief([*problems, str(error)])}):"
                 " 'tensorrt-rtx' builds without one"
             ) from error
         flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -111,7 +141,7 @@ class EngineBuilder:
         parser = trt.OnnxParser(network, logger)
         if not parser.parse(onnx):
             found = [str(parser.get_error(i)) for i in range(parser.num_errors)] or problems
-            raise ModelError(f"{self.runtime} cannot read the network: {_brief(found)}")
+            raise ModelError(f"{self.runtime} cannot read the network: {brief(found)}")
         config = builder.create_builder_config()
         profile = builder.create_optimization_profile()
         crops = network.get_input(0)
@@ -123,20 +153,24 @@ class EngineBuilder:
         if capability is not None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(capability, 0)
+        if precision == "fp32":
+            # Or else products are rounded to the ten bits of TF32, and drift is not that of fp32.
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if self.times:
+            known = config.create_timing_cache(timings)
+            config.set_timing_cache(known, ignore_mismatch=False)
+        if not builder.is_network_supported(network, config):
+            raise ModelError(f"{self.runtime} has no kernels for {arch}: {brief(problems)}")
         engine = builder.build_serialized_network(network, config)
         if engine is None:
-            raise ModelError(f"{self.runtime} cannot build for {arch}: {_brief(problems)}")
-        return bytes(engine)
+            raise ModelError(f"{self.runtime} cannot build for {arch}: {brief(problems)}")
+        measured = bytes(config.get_timing_cache().serialize()) if self.times else b""
+        return bytes(engine), measured
 
     def _check(self, arch: str, precision: str) -> Any:
         """Return the runtime's own name for an architecture."""
         known = self._capabilities()
         if not known:
-            if arch != "native":
-                raise InvalidInputError(
-                    f"{self.runtime} builds only for the GPU that is there: arch='native', not"
-                    f" {arch!r}; 'tensorrt-rtx' builds for others"
-                )
             return None
         number = int(arch[3:]) if arch.startswith("sm_") and arch[3:].isdigit() else -1
         if number not in known:
@@ -151,7 +185,9 @@ class EngineBuilder:
         return known[number]
 
 
-def _make_logger(trt: Any, problems: list[str]) -> Any:
+def make_logger(trt: Any, problems: list[str]) -> Any:
+    """Return a logger that appends errors to a list."""
+
     class Collector(trt.ILogger):  # type: ignore[misc]
         """Keeps errors for the message instead of printing them."""
 
@@ -166,6 +202,7 @@ def _make_logger(trt: Any, problems: list[str]) -> Any:
     return Collector()
 
 
-def _brief(problems: list[str]) -> str:
+def brief(problems: list[str]) -> str:
+    """Return the first of some messages, on one line."""
     text = " ".join((problems[0] if problems else "it does not say why").split())
     return text if len(text) <= _MAX_PROBLEM else text[:_MAX_PROBLEM] + "…"

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from fastface import models
 from fastface.cli.main import main
 from fastface.errors import (
+    BackendUnavailableError,
     CorruptFileError,
     InvalidInputError,
     MissingDependencyError,
@@ -77,9 +78,11 @@ def test_an_engine_is_built_once_and_a_damaged_one_again(own_cache: Path) -> Non
 @needs_rtx
 def test_what_cannot_be_built(tmp_path: Path) -> None:
     model = models.load("dlib-resnet")
-    for arch in ("sm_90", "sm_1", "native", "rtx4090"):
+    for arch in ("sm_90", "sm_1", "rtx4090"):
         with pytest.raises(InvalidInputError, match="it can for sm_75, sm_80"):
             build_engine(model, runtime="tensorrt-rtx", arch=arch)
+    with pytest.raises(BackendUnavailableError, match="no CUDA device can be used"):
+        build_engine(model, runtime="tensorrt-rtx", arch="native")
     with pytest.raises(InvalidInputError, match="sm_75 has no bf16"):
         build_engine(model, runtime="tensorrt-rtx", arch="sm_75", precision="bf16")
     with pytest.raises(InvalidInputError, match="max_batch"):
