@@ -188,8 +188,8 @@ class Embedder:
         return embeddings
 
     def _try_out(self) -> None:
-        """Run two crops, so that a model that cannot work fails before any work is lost."""
-        shape = (2, *self.spec.input_size, 3)
+        """Run a crop or two, so that a model that cannot work fails before any work is lost."""
+        shape = (min(2, self.batch_size), *self.spec.input_size, 3)
         ramp = np.arange(np.prod(shape)) % 251
         self._checked(self._runtime.run(ramp.astype(np.uint8).reshape(shape)), shape[0])
 

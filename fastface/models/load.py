@@ -21,7 +21,7 @@ from fastface.models.spec import ModelSpec, PackagedWeights
 __all__ = ["Model", "load"]
 
 # Raise it whenever the same source would become another file: old conversions are then ignored.
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 _SPEC_KEY = "fastface.spec"
 _PRECISION_KEY = "fastface.precision"
 
@@ -136,7 +136,12 @@ def _load_file(path: Path, spec: ModelSpec | None) -> Model:
         return Model(spec, path, source_sha256, source_sha256, precision)
 
     def convert() -> bytes:
-        take_crops(model, interface, spec)
+        try:
+            take_crops(model, interface, spec)
+        except (ModelError, MemoryError):
+            raise
+        except Exception as error:  # onnx raises a dozen unrelated types
+            raise ModelError(f"{path} cannot be given its preprocessing: {error}") from error
         return _serialize(model)
 
     file = cached(_cache_key(spec, source_sha256), ".onnx", convert)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastface.errors import ModelError
 from fastface.models.onnx_graph import BATCH, import_onnx, write_metadata
+from fastface.models.simplify import simplify
 from fastface.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ class Interface:
     takes_crops : bool
         Whether the input already is uint8 NHWC; preprocessing is then the network's own.
     layout : {"NCHW", "NHWC"}
+    one_by_one : bool
+        Whether it takes one image at a time.
     """
 
     input_name: str
     output_name: str
     takes_crops: bool
     layout: Literal["NCHW", "NHWC"]
+    one_by_one: bool
 
 
 def find_interface(path: Path, model: ModelProto, spec: ModelSpec) -> Interface:
@@ -70,9 +74,10 @@ def find_interface(path: Path, model: ModelProto, spec: ModelSpec) -> Interface:
         names = ", ".join(value.name for value in inputs) or "none"
         raise ModelError(f"{path} must have one input, an image; it has {len(inputs)}: {names}")
     takes_crops, layout = _check_input(path, inputs[0], spec)
+    one_by_one = _dims(inputs[0])[:1] == [1]  # type: ignore[index]
     output = _choose_output(path, list(model.graph.output), spec)
     _check_output(path, output, spec)
-    return Interface(inputs[0].name, output.name, takes_crops, layout)
+    return Interface(inputs[0].name, output.name, takes_crops, layout, one_by_one)
 
 
 def _check_input(
@@ -96,7 +101,7 @@ def _check_input(
             f"{shown} takes crops of {_show(size)}, but the spec {spec.name!r} says "
             f"{_show(list(spec.input_size))}: give the spec that belongs to this model"
         )
-    if isinstance(dims[0], int):
+    if isinstance(dims[0], int) and dims[0] != 1:
         raise ModelError(
             f"{shown} has its batch dimension fixed at {dims[0]}; export the model with a dynamic "
             "batch (in PyTorch, dynamic_axes={'input': {0: 'batch'}, 'output': {0: 'batch'}})"
@@ -176,27 +181,34 @@ def take_crops(model: ModelProto, interface: Interface, spec: ModelSpec) -> None
     kept = [output for output in graph.output if output.name == interface.output_name]
     del graph.output[:]
     graph.output.extend(kept)
+    simplify(model)
     if not interface.takes_crops:
-        nodes = _preprocessing(interface, spec)
-        old = [*graph.node]
+        nodes, constants = _preprocessing(interface, spec)
+        old = [type(node).FromString(node.SerializeToString()) for node in graph.node]
         del graph.node[:]
         graph.node.extend([*nodes, *old])
-        rest = [value for value in graph.input if value.name != interface.input_name]
+        graph.initializer.extend(constants)
         del graph.input[:]
-        crops = onnx.helper.make_tensor_value_info(
-            _CROPS, onnx.TensorProto.UINT8, [BATCH, *spec.input_size, _CHANNELS]
+        batch = 1 if interface.one_by_one else BATCH
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(
+                _CROPS, onnx.TensorProto.UINT8, [batch, *spec.input_size, _CHANNELS]
+            )
         )
-        graph.input.extend([crops, *rest])
-        # Names of dimensions that the old input declared may now contradict the new one's.
-        del graph.value_info[:]
-        onnx.checker.check_model(model)
+        if not interface.one_by_one:
+            # The old name of the batch, or none, would contradict the new one.
+            for output in graph.output:
+                if output.type.tensor_type.HasField("shape"):
+                    output.type.tensor_type.shape.dim[0].dim_param = BATCH
+        onnx.checker.check_model(model, full_check=True)
     write_metadata(model, {"fastface.spec": spec.to_json()})
 
 
-def _preprocessing(interface: Interface, spec: ModelSpec) -> list[Any]:
-    """Return the nodes that lead from crops to the network's old input."""
+def _preprocessing(interface: Interface, spec: ModelSpec) -> tuple[list[Any], list[Any]]:
+    """Return nodes, and their constants, that lead from crops to the network's old input."""
     onnx = import_onnx()
     nodes: list[Any] = []
+    constants: list[Any] = []
     value = _CROPS
 
     def add(operator: str, *others: str, output: str = "", **attributes: Any) -> None:
@@ -206,10 +218,8 @@ def _preprocessing(interface: Interface, spec: ModelSpec) -> list[Any]:
         value = output
 
     def constant(name: str, values: Any) -> str:
-        # A node, not an initializer: files of the first IR versions list those as inputs too.
         name = f"fastface_{name}"
-        tensor = onnx.numpy_helper.from_array(values, name)
-        nodes.append(onnx.helper.make_node("Constant", [], [name], value=tensor))
+        constants.append(onnx.numpy_helper.from_array(values, name))
         return name
 
     planes = interface.layout == "NCHW"
@@ -222,4 +232,4 @@ def _preprocessing(interface: Interface, spec: ModelSpec) -> list[Any]:
     add("Sub", constant("mean", np.array(spec.mean, dtype=np.float32).reshape(shape)))
     std = constant("std", np.array(spec.std, dtype=np.float32).reshape(shape))
     add("Div", std, output=interface.input_name)
-    return nodes
+    return nodes, constants

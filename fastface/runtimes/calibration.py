@@ -13,6 +13,7 @@ from fastface.models import Model
 from fastface.models.onnx_graph import import_onnx
 from fastface.models.quantize import Ranges, check_calibration, expose_values, measure_ranges
 from fastface.runtimes.onnxruntime import Session
+from fastface.runtimes.protocol import fixed_batch
 
 __all__ = ["calibrate"]
 
@@ -57,4 +58,6 @@ def calibrate(model: Model, crops: NDArray[np.uint8], *, n_threads: int = 1) -> 
         outputs = session.run(np.ascontiguousarray(batch))
         return [outputs[place] for place in order]
 
-    return measure_ranges(names, run, crops)
+    # One at a time where the network takes no more; else few: all values are in memory at once.
+    batch_size = fixed_batch(session.input_shape) or 8
+    return measure_ranges(names, run, crops, batch_size=batch_size)

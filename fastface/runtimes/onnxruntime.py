@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import MissingDependencyError, ModelError
-from fastface.runtimes.protocol import Runtime
+from fastface.runtimes.protocol import Runtime, fixed_batch
 
 __all__ = ["OnnxRuntime", "Session"]
 
@@ -113,6 +113,7 @@ class OnnxRuntime(Runtime):
         self._session = Session(path, n_threads=n_threads)
         self.version = self._session.version
         self.n_threads = n_threads
+        self.max_batch = fixed_batch(self._session.input_shape)
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch; see `Runtime.run`."""

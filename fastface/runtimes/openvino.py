@@ -60,6 +60,8 @@ class OpenVinoRuntime(Runtime):
         self._lock = threading.Lock()
         self.version: str = openvino.__version__
         self.n_threads = n_threads
+        batch = self._compiled.input(0).get_partial_shape()[0]
+        self.max_batch = None if batch.is_dynamic else batch.get_length()
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed one batch; see `Runtime.run`."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "fixed_batch"]
+
+
+def fixed_batch(shape: Sequence[int | str | None]) -> int | None:
+    """Return the only batch size that an input takes; None if it takes any."""
+    return shape[0] if shape and isinstance(shape[0], int) else None
 
 
 class Runtime(Protocol):

@@ -145,7 +145,12 @@ class EngineBuilder:
         config = builder.create_builder_config()
         profile = builder.create_optimization_profile()
         crops = network.get_input(0)
-        size = tuple(crops.shape)[1:]
+        batch, *size = tuple(crops.shape)
+        if batch > 0:
+            raise ModelError(
+                f"the network takes {batch} crop at a time, and an engine takes batches: export it"
+                " with a dynamic batch dimension"
+            )
         profile.set_shape(
             crops.name, (1, *size), (max(1, max_batch // 2), *size), (max_batch, *size)
         )

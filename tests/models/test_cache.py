@@ -6,6 +6,8 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "cache"
     monkeypatch.setenv("FASTFACE_CACHE_DIR", str(path))
     return path
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Everything but the folder of locks."""
+    return [path for path in folder.iterdir() if path.name != ".locks"]
 
 
 class Builder:
@@ -40,7 +47,7 @@ def test_built_once(folder: Path) -> None:
     assert build.calls == 1
     assert first == second
     assert first.sha256 == hashlib.sha256(b"content").hexdigest()
-    assert [path.name for path in folder.iterdir()] == [f"key-{first.sha256}.bin"]
+    assert [path.name for path in files_in(folder)] == [f"key-{first.sha256}.bin"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"conten", b"contenT", b"content and more"])
@@ -74,7 +81,7 @@ def test_interrupted_writing_leaves_nothing(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cache.cached("key", ".bin", Builder())
-    assert list(folder.iterdir()) == []
+    assert files_in(folder) == []
 
 
 def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +91,7 @@ def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=r"No space left.*FASTFACE_CACHE_DIR"):
         cache.cached("key", ".bin", Builder())
-    assert list(folder.iterdir()) == []
+    assert files_in(folder) == []
 
 
 def test_unusable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +146,7 @@ def test_processes_that_start_at_once(folder: Path) -> None:
     assert len(answers) == 1
     path, sha256, foreign = answers.pop().strip().split(" ", 2)
     assert foreign == "[]"
-    assert [str(file) for file in folder.iterdir()] == [path]
+    assert [str(file) for file in files_in(folder)] == [path]
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
     weights = models.get_spec("dlib-resnet").weights
     assert weights is not None
@@ -163,3 +170,72 @@ def test_a_finished_conversion_needs_nothing_else(
     monkeypatch.setenv("FASTFACE_CACHE_DIR", str(folder / "other"))
     with pytest.raises(MissingDependencyError, match=r"pip install 'fastface\[faces\]'"):
         models.load("dlib-resnet")
+
+
+# Says what it does in a file: waits for a word before it builds, if it is the first.
+WORKER = """
+import sys, time, pathlib
+from fastface.models import cache
+
+folder = pathlib.Path(sys.argv[1])
+
+def build():
+    with (folder / "built").open("a") as file:
+        file.write("x")
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return b"content"
+
+(folder / sys.argv[2]).touch()
+print(cache.cached("key", ".bin", build).path.name)
+"""
+
+
+def start_worker(place: Path, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(place), name], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.01)
+
+
+def test_of_two_processes_one_builds_and_the_other_waits(folder: Path, tmp_path: Path) -> None:
+    first = start_worker(tmp_path, "first")
+    wait_for(tmp_path / "built")
+    second = start_worker(tmp_path, "second")
+    wait_for(tmp_path / "second")
+    time.sleep(0.2)
+    assert second.poll() is None  # it waits
+    (tmp_path / "go").touch()
+    names = {worker.communicate(timeout=30)[0] for worker in (first, second)}
+    assert len(names) == 1
+    assert (tmp_path / "built").read_text() == "x"
+
+
+def test_the_lock_of_a_dead_builder_is_taken_over(folder: Path, tmp_path: Path) -> None:
+    first = start_worker(tmp_path, "first")
+    wait_for(tmp_path / "built")
+    second = start_worker(tmp_path, "second")
+    wait_for(tmp_path / "second")
+    first.kill()
+    first.communicate()
+    (tmp_path / "go").touch()
+    assert second.communicate(timeout=30)[0].startswith("key-")
+    assert (tmp_path / "built").read_text() == "xx"
+
+
+def test_threads_wait_for_each_other_too(folder: Path) -> None:
+    build = Builder()
+
+    def slow() -> bytes:
+        time.sleep(0.1)
+        return build()
+
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(lambda _: cache.cached("key", ".bin", slow).path, range(4)))
+    assert (build.calls, len(paths)) == (1, 1)

@@ -157,7 +157,7 @@ def test_names_and_files_are_told_apart(tmp_path: Path) -> None:
 
 def test_wrong_interfaces(path: Path) -> None:
     for model, message in [
-        (network(shape=[1, 3, SIZE, SIZE]), "batch dimension fixed at 1"),
+        (network(shape=[4, 3, SIZE, SIZE]), "batch dimension fixed at 4"),
         (network(shape=["n", 3, 160, 160]), r"takes crops of 160×160, but the spec 'arcface-112'"),
         (network(shape=["n", 4, SIZE, SIZE]), "no batch of colour images"),
         (network(shape=["n", 3, SIZE]), "no batch of colour images|not a valid ONNX"),
