@@ -28,6 +28,14 @@ _OPTIONAL = (
     ("openvino", "openvino", "another runtime", "openvino"),
 )
 
+# Advised only where there is a GPU.
+_FOR_GPUS = (
+    ("cuda-bindings", "cuda", "running engines on the GPU", "tensorrt-rtx"),
+    ("tensorrt", "tensorrt", "engines for data-centre GPUs", "tensorrt"),
+    ("tensorrt-rtx", "tensorrt_rtx", "engines for consumer GPUs", "tensorrt-rtx"),
+)
+_DRIVER = Path("/proc/driver/nvidia/version")
+
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the subcommand."""
@@ -59,6 +67,10 @@ def examine() -> dict[str, Any]:
         found["packages"][package] = _version(package, module)
         if found["packages"][package] is None:
             advice.append(f"{package} ({purpose}): pip install 'fastface[{extra}]'")
+    for package, module, purpose, extra in _FOR_GPUS:
+        found["packages"][package] = _version(package, module)
+        if found["packages"][package] is None and _DRIVER.exists():
+            advice.append(f"{package} ({purpose}): pip install 'fastface[{extra}]'")
     try:
         found["instruction_sets"] = list(fastface.available_isas())
         found["instruction_set"] = fastface.get_isa()
@@ -76,8 +88,25 @@ def examine() -> dict[str, Any]:
             {"name": spec.name, "licence": spec.licence} for spec in models.list_specs()
         ]
         found["runtimes"] = [name for name in list_runtimes() if found["packages"][name]]
+        if found["packages"]["cuda-bindings"]:
+            found["devices"] += _gpus(advice)
     found["model_cache"] = _examine_cache(advice)
     return found
+
+
+def _gpus(advice: list[str]) -> list[str]:
+    """Return the GPUs that engines can run on; advise where there is one that cannot be used."""
+    from fastface.runtimes.device import CudaDevice
+
+    gpus: list[str] = []
+    try:
+        for ordinal in range(CudaDevice().count):
+            device = CudaDevice(ordinal)
+            gpus.append(f"cuda:{ordinal} {device.name} ({device.arch})")
+    except FastfaceError as error:
+        if _DRIVER.exists():
+            advice.append(str(error))
+    return gpus
 
 
 def _examine_cache(advice: list[str]) -> str | None:

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastface.cli.calibrating import measure_crops
+from fastface.cli.licence import show_licence_once
 from fastface.cli.output import print_json, printable
-from fastface.errors import StorageError
+from fastface.errors import MissingDependencyError, StorageError
 
 if TYPE_CHECKING:
     from fastface.runtimes.engines import CachedEngine
@@ -26,9 +28,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     build.add_argument("model", metavar="MODEL", help="registered model or ONNX file")
     build.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
     build.add_argument("--runtime", default="tensorrt-rtx", help="or tensorrt (%(default)s)")
-    build.add_argument("--arch", required=True, help="such as sm_89; native for tensorrt")
+    build.add_argument(
+        "--arch", default="native", help="such as sm_89; by default that of the GPU that is there"
+    )
     build.add_argument("--precision", default="fp16", help="fp32, fp16, bf16, int8 (%(default)s)")
     build.add_argument("--max-batch", type=int, default=64, metavar="N", help="(%(default)s)")
+    build.add_argument(
+        "--calibrate", metavar="FOLDER", help="for int8 and a file of yours: aligned crops"
+    )
     build.add_argument("--out", "-o", metavar="FILE", help="write it there too")
     build.add_argument("--force", action="store_true", help="replace an existing FILE")
     build.set_defaults(call=call_build)
@@ -46,20 +53,31 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def call_build(options: argparse.Namespace) -> int:
     """Build one engine."""
-    from fastface import models
-    from fastface.models.cache import write_file
-    from fastface.runtimes.engines import build_engine, list_engines
+    try:
+        from fastface import models
+        from fastface.models.cache import write_file
+        from fastface.runtimes.engines import build_engine, list_engines
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces", purpose="Building an engine"
+        ) from error
 
     target = Path(options.out) if options.out else None
     if target is not None and target.exists() and not options.force:
         raise StorageError(f"{target} is there already: give another --out, or --force")
+    model = models.load(options.model, options.spec)
+    ranges = None
+    if options.calibrate:
+        ranges = measure_crops(model, Path(options.calibrate), precision=options.precision)
     path = build_engine(
-        models.load(options.model, options.spec),
+        model,
         runtime=options.runtime,
         arch=options.arch,
         precision=options.precision,
         max_batch=options.max_batch,
+        ranges=ranges,
     )
+    show_licence_once(options)
     if target is not None:
         write_file(target, path.read_bytes())
     _print(list_engines([target or path]), options.json)

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fastface.cli.calibrating import measure_crops
 from fastface.cli.output import print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
-
-_CALIBRATION_CROPS = 200
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -43,8 +42,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Convert and write."""
     try:
-        from fastface.models import export
-        from fastface.runtimes import calibrate, choose_threads
+        from fastface import models
     except ModuleNotFoundError as error:
         raise MissingDependencyError.for_package(
             error.name or "a package", extra="faces", purpose="Exporting a model"
@@ -56,17 +54,9 @@ def call(options: argparse.Namespace) -> int:
         raise StorageError(f"{target} is there already: give another --out, or --force")
     ranges = None
     if options.calibrate:
-        if options.precision != "int8":
-            raise InvalidInputError("--calibrate is for --precision int8")
-        from fastface import models
-        from fastface.pipeline.labelled import read_labelled_crops
-
         model = models.load(options.model, options.spec)
-        crops = read_labelled_crops(
-            Path(options.calibrate), model.spec.input_size, limit=_CALIBRATION_CROPS
-        ).crops
-        ranges = calibrate(model, crops, n_threads=choose_threads(None))
-    written = export(
+        ranges = measure_crops(model, Path(options.calibrate), precision=options.precision)
+    written = models.export(
         options.model,
         target,
         spec=options.spec,

@@ -45,9 +45,15 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="search larger photos in a shrunk copy (%(default)s)",
     )
-    parser.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
     parser.add_argument(
-        "--precision", default="fp32", help="fp32, or int8: twice as fast (%(default)s)"
+        "--runtime",
+        default="auto",
+        help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx (on the GPU)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        help="fp32; int8: twice as fast; fp16 or bf16: on the GPU (%(default)s)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of model and kernels")

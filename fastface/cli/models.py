@@ -7,13 +7,15 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastface.cli.calibrating import CALIBRATION_CROPS
+from fastface.cli.licence import show_licence_once
 from fastface.cli.output import print_json, printable
 from fastface.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from fastface.pipeline.drift import Drift
 
-_CALIBRATION_CROPS = 200
+_ALL = ("int8", "fp16", "bf16")
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -37,8 +39,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="aligned crops: a subfolder a person, or manifest.csv with path and identity",
     )
     check.add_argument("--spec", help="for an ONNX file: its preset, such as arcface-112")
-    check.add_argument("--precision", default="int8", help="fp32, int8, fp16 or bf16 (%(default)s)")
-    check.add_argument("--runtime", default="auto", help="auto, onnxruntime or openvino")
+    check.add_argument(
+        "--precision",
+        default="all",
+        help="fp32, int8, fp16 or bf16; all: the last three, one after the other (%(default)s)",
+    )
+    check.add_argument(
+        "--runtime", default="auto", help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx"
+    )
+    check.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (%(default)s)")
     check.add_argument("--calibrate", metavar="FOLDER", help="for int8 and a file: other crops")
     check.add_argument("--limit", type=int, metavar="N", help="only so many crops")
     check.add_argument("--threads", type=int, metavar="N")
@@ -96,25 +105,38 @@ def call_check(options: argparse.Namespace) -> int:
     calibration = None
     if options.calibrate:
         calibration = read_labelled_crops(
-            Path(options.calibrate), size, limit=_CALIBRATION_CROPS
+            Path(options.calibrate), size, limit=CALIBRATION_CROPS
         ).crops
-    changed = Embedder(
-        options.model,
-        spec=options.spec,
-        n_threads=options.threads,
-        precision=options.precision,
-        runtime=options.runtime,
-        calibration=calibration,
-    )
+    several = options.precision == "all"
+    precisions = _ALL if several else (options.precision,)
+    # All are opened before the first is measured: what cannot be is said at once.
+    changed = {
+        precision: Embedder(
+            options.model,
+            spec=options.spec,
+            n_threads=options.threads,
+            precision=precision,
+            runtime=options.runtime,
+            device=options.device,
+            calibration=calibration if precision == "int8" else None,
+        )
+        for precision in precisions
+    }
     crops, people = read_labelled_crops(Path(options.faces), size, limit=options.limit)
-    drift = measure_drift(reference.embed(crops), changed.embed(crops), people, reference.spec)
-    what = f"{reference.spec.name}, {options.precision} on {changed.runtime_}"
+    expected = reference.embed(crops)
+    name = reference.spec.name
+    found = []
+    for precision, embedder in changed.items():
+        drift = measure_drift(expected, embedder.embed(crops), people, reference.spec)
+        found.append({"model": name, "precision": precision, "runtime": embedder.runtime_,
+                      **_plain(drift)})  # fmt: skip
+        if not options.json:
+            what = f"{name}, {precision} on {embedder.runtime_}"
+            print(f"{printable(what)}, beside fp32 on {reference.runtime_}:")
+            print(_describe(drift))
+    show_licence_once(options)
     if options.json:
-        print_json({"model": reference.spec.name, "precision": options.precision,
-                    "runtime": changed.runtime_, **_plain(drift)})  # fmt: skip
-    else:
-        print(f"{printable(what)}, beside fp32 on {reference.runtime_}:")
-        print(_describe(drift))
+        print_json(found if several else found[0])
     return 0
 
 
@@ -134,6 +156,7 @@ def call_test(options: argparse.Namespace) -> int:
         spec=options.spec,
         detector=options.detector,
     )
+    show_licence_once(options)
     if options.json:
         print_json(dataclasses.asdict(found))
     else:

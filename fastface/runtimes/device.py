@@ -53,6 +53,8 @@ class CudaDevice:
     Attributes
     ----------
     ordinal : int
+    count : int
+        How many devices this process sees.
     name : str
         Such as ``"NVIDIA H100 80GB HBM3"``.
     arch : str
@@ -85,6 +87,7 @@ class CudaDevice:
             raise BackendUnavailableError(
                 f"device 'cuda:{ordinal}': this process sees {count}, from 'cuda:0' on"
             )
+        self.count = int(count)
         properties = self._call("cudaGetDeviceProperties", ordinal)
         name = properties.name
         self.name: str = name.decode(errors="replace") if isinstance(name, bytes) else str(name)

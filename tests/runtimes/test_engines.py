@@ -175,3 +175,36 @@ def test_build_from_the_command_line(tmp_path: Path, capsys) -> None:
     assert made["problem"] == ""
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+@needs_rtx
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_builds_again_to_all_but_the_same_bytes(precision: str) -> None:
+    """TensorRT-RTX 1.7 leaves some bytes to chance: where one day more than that differs, we know.
+
+    What is ours is the same: the network that goes in, and all that the file says of it.
+    """
+    builder = EngineBuilder("tensorrt-rtx")
+    made = [
+        models.change_precision(models.load("dlib-resnet"), precision, symmetric=True)
+        for _ in range(2)
+    ]
+    assert made[0].sha256 == made[1].sha256
+    onnx_bytes = made[0].onnx_path.read_bytes()
+    first, second = (
+        np.frombuffer(builder.build(onnx_bytes, arch="sm_86", precision=precision, max_batch=64)[0],
+                      dtype=np.uint8)
+        for _ in range(2)
+    )  # fmt: skip
+    assert first.size == second.size
+    assert (first != second).mean() < 0.01
+
+
+@needs_rtx
+def test_no_kernels_for_bf16_before_sm_80_whatever_else_is_right() -> None:
+    """Our own refusal is the runtime's: it has no such kernels, and says so if it is asked."""
+    typed = models.change_precision(models.load("dlib-resnet"), "bf16")
+    with pytest.raises(ModelError, match=r"tensorrt-rtx (has no kernels|cannot build) for sm_75"):
+        EngineBuilder("tensorrt-rtx").build(
+            typed.onnx_path.read_bytes(), arch="sm_75", precision="typed", max_batch=2
+        )
