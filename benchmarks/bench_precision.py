@@ -20,6 +20,15 @@ from fastface.pipeline.labelled import read_labelled_crops
 FACES = ROOT.parent / "shared" / "faces"
 SETS = ("celeba", "lfw", "orl", "yale")
 RUNTIMES = ("onnxruntime", "openvino")
+# OpenVINO would undo the rounding of emulated half precision.
+CHANGED = (
+    ("int8", "onnxruntime"), ("int8", "openvino"), ("fp16", "onnxruntime"), ("bf16", "onnxruntime")
+)  # fmt: skip
+# What was promised: at least so many times fp32's faces a second where the processor has VNNI; at
+# least these cosines; at most so much of BCubed F.
+SPEED_TARGET = 1.8
+COSINE_TARGETS = {"fp16": 0.9999, "int8": 0.99}
+F_TARGET = 0.005
 
 
 def measure_speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -57,29 +66,44 @@ def measure_cost(options: argparse.Namespace) -> dict[str, Any]:
     """Compare vectors, verification and grouping, set by set."""
     reference = Embedder(n_threads=options.threads)
     changed = {
-        precision: Embedder(precision=precision, n_threads=options.threads)
-        for precision in ("int8", "fp16", "bf16")
+        (precision, runtime): Embedder(
+            precision=precision, runtime=runtime, n_threads=options.threads
+        )
+        for precision, runtime in CHANGED
     }
     rows, found = [], {}
     for name in SETS[2:3] if options.smoke else SETS:
         crops, people = read_labelled_crops(FACES / name, (150, 150), limit=options.limit)
         expected = reference.embed(crops)
-        for precision, embedder in changed.items():
+        for (precision, runtime), embedder in changed.items():
             drift = measure_drift(expected, embedder.embed(crops), people, reference.spec)
-            found[f"{name} {precision}"] = asdict(drift)
+            found[f"{name} {precision} {runtime}"] = asdict(drift)
             rows.append(
-                [name, precision, drift.n_faces, f"{drift.mean:.6f}", f"{drift.percentile_1:.6f}",
+                [name, precision, runtime, drift.n_faces, f"{drift.mean:.6f}", f"{drift.percentile_1:.6f}",
                  f"{drift.worst:.6f}",
                  *(f"{drift.accept_rates[r] - drift.reference_accept_rates[r]:+.4f}"
                    for r in drift.accept_rates),
                  f"{drift.f - drift.reference_f:+.4f}"]
             )  # fmt: skip
     print_table(
-        ["set", "precision", "faces", "mean cosine", "1st percentile", "worst", "TAR at 1e-2",
+        ["set", "precision", "runtime", "faces", "mean cosine", "1st percentile", "worst", "TAR at 1e-2",
          "TAR at 1e-3", "F"],
         rows,
     )  # fmt: skip
     return found
+
+
+def print_targets(results: dict[str, Any]) -> None:
+    """Say of each target whether it was met, by the worst of all sets and runtimes."""
+    speed = min(results["speed"]["int8_over_fp32"].values())
+    rows = [["int8, times fp32's faces/s", speed, f"≥ {SPEED_TARGET}", speed >= SPEED_TARGET]]
+    for precision, target in COSINE_TARGETS.items():
+        mean = min(d["mean"] for name, d in results["cost"].items() if precision in name)
+        rows.append([f"{precision}, mean cosine", f"{mean:.6f}", f"≥ {target}", mean >= target])
+    change = max(abs(d["f"] - d["reference_f"]) for name, d in results["cost"].items()
+                 if "int8" in name)  # fmt: skip
+    rows.append(["int8, change of F", f"{change:.4f}", f"≤ {F_TARGET}", change <= F_TARGET])
+    print_table(["target", "worst", "wanted", "met"], rows)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,5 +121,6 @@ def main(argv: Sequence[str]) -> int:
         print(f"the faces are not at {FACES}: nothing to measure")
         return 0
     results = {"speed": measure_speed(options), "cost": measure_cost(options)}
+    print_targets(results)
     print(f"written to {write_results('precision', results, peers=('onnxruntime', 'openvino'))}")
     return 0
