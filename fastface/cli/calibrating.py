@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fastface.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from fastface.models import Model, Ranges
+    from fastface.models import Model
+    from fastface.models.quantize import Ranges
 
 __all__ = ["CALIBRATION_CROPS", "measure_crops"]
 

@@ -8,7 +8,6 @@ from fastface.models.export import export
 from fastface.models.load import Model, load
 from fastface.models.onnx_reader import check_onnx
 from fastface.models.precision import PRECISIONS, change_precision
-from fastface.models.quantize import Ranges
 from fastface.models.registry import get_spec, list_specs
 from fastface.models.spec import ModelSpec, PackagedWeights
 from fastface.models.torch_network import export_torch, torch_module
@@ -20,7 +19,6 @@ __all__ = [
     "Model",
     "ModelSpec",
     "PackagedWeights",
-    "Ranges",
     "change_precision",
     "check_onnx",
     "export",

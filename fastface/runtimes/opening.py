@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastface import models
 from fastface.errors import InvalidInputError
 from fastface.models import Model, ModelSpec
+from fastface.models.quantize import Ranges
 from fastface.runtimes.calibration import calibrate
 from fastface.runtimes.device import CudaDevice, parse_device
 from fastface.runtimes.engine_file import is_engine, read_engine
@@ -106,7 +107,7 @@ def _open_on_cpu(
 
 def _measure(
     model: Model, calibration: NDArray[np.uint8] | None, n_threads: int | None
-) -> models.Ranges | None:
+) -> Ranges | None:
     if calibration is None:
         return None
     return calibrate(model, calibration, n_threads=choose_threads(n_threads))
