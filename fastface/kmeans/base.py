@@ -109,14 +109,15 @@ class BaseKMeans(
         # were assigned, where centers go, the best so far, what is packed, and one in the making.
         a_row = 12 + (8 if self.metric == "cosine" else 0)
         a_value = 2 * 8 + 5 * center_dtype(X.dtype).itemsize
-        return len(X) * a_row + self.n_clusters * X.shape[1] * a_value
+        total: int = len(X) * a_row + self.n_clusters * X.shape[1] * a_value
+        return total
 
     def _spare_bytes(self, X: NDArray[Any]) -> int | None:
         """Return what the memory limit leaves for bounds; None where there is no limit."""
         limit = parse_memory(self.memory_limit)
         if limit is None:
             return None
-        grouping = 4 * self.n_clusters * X.shape[1] * 8  # of centers, before the first bounds
+        grouping: int = 4 * self.n_clusters * X.shape[1] * 8  # of centers, before the first bounds
         return max(0, limit - limit // _CHUNK_SHARE - self._state_bytes(X) - grouping)
 
     def _kernels(self) -> KMeansKernels:
