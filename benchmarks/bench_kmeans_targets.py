@@ -9,6 +9,7 @@ cost in ``kmeans_growth``.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 import warnings
@@ -31,6 +32,7 @@ from fastface import KMeans
 FACES = ROOT.parent / "shared" / "faces"
 PEER = ["scikit-learn"]
 GIB = 2**30
+HEADERS = ["work", "figure", "measured", "target", "met", "beside it"]
 
 
 @dataclass(frozen=True)
@@ -246,11 +248,12 @@ def main(argv: Sequence[str]) -> int:
         began = time.perf_counter()
         with threadpool_limits(options.threads), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            lines += SECTIONS[section](settings)
-        print(f"{section}: {time.perf_counter() - began:.0f} s", flush=True)
-    headers = ["work", "figure", "measured", "target", "met", "beside it"]
-    print_table(headers, [line.cells() for line in lines])
-    rows = [dict(zip(headers, line.cells(), strict=True)) for line in lines]
+            found = SECTIONS[section](settings)
+        print(f"\n{section}, {time.perf_counter() - began:.0f} s")
+        print_table(HEADERS, [line.cells() for line in found])
+        sys.stdout.flush()
+        lines += found
+    rows = [dict(zip(HEADERS, line.cells(), strict=True)) for line in lines]
     results = {"threads": options.threads, "full": options.full, "rows": rows}
     print(f"written to {write_results('kmeans_targets', results, peers=PEER)}")
     return 0
