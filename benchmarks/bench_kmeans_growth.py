@@ -53,7 +53,7 @@ SWEEPS = (
     # Pruning needs iterations to win: bounds come from the second on.
     Sweep(
         "clusters",
-        decades(32),
+        decades(10),
         rows=100_000,
         features=64,
         algorithms=("lloyd", "pruned"),
