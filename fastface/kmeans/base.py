@@ -93,7 +93,7 @@ class BaseKMeans(
             return blocks
         row_bytes = X.shape[1] * X.itemsize + 32
         n_features = X.shape[1]
-        fixed = len(X) * 12 + 5 * self.n_clusters * n_features * 8
+        fixed = self._state_bytes(X)
         chunk = min(blocks.chunk_rows, limit // _CHUNK_SHARE // row_bytes)
         if chunk < 1 or fixed > limit - limit // _CHUNK_SHARE:
             raise InvalidInputError(
@@ -102,6 +102,23 @@ class BaseKMeans(
                 f" {(fixed + row_bytes) * 8 // 7 + 1} bytes"
             )
         return RowBlocks(X, chunk)
+
+    def _state_bytes(self, X: NDArray[Any]) -> int:
+        """Return what a fit holds beside the rows and bounds."""
+        # Labels of three passes, norms; sums in two integers, and five sets of centers: where rows
+        # were assigned, where centers go, the best so far, what is packed, and one in the making.
+        a_row = 12 + (8 if self.metric == "cosine" else 0)
+        a_value = 2 * 8 + 5 * center_dtype(X.dtype).itemsize
+        total: int = len(X) * a_row + self.n_clusters * X.shape[1] * a_value
+        return total
+
+    def _spare_bytes(self, X: NDArray[Any]) -> int | None:
+        """Return what the memory limit leaves for bounds; None where there is no limit."""
+        limit = parse_memory(self.memory_limit)
+        if limit is None:
+            return None
+        grouping: int = 4 * self.n_clusters * X.shape[1] * 8  # of centers, before the first bounds
+        return max(0, limit - limit // _CHUNK_SHARE - self._state_bytes(X) - grouping)
 
     def _kernels(self) -> KMeansKernels:
         backend = get_backend(self.device)

@@ -94,7 +94,9 @@ def farthest_rows(
     )
 
 
-def relocate_empty(totals: ClusterSums, farthest: Callable[[int], Farthest]) -> ClusterSums:
+def relocate_empty(
+    totals: ClusterSums, farthest: Callable[[int], Farthest]
+) -> tuple[NDArray[np.int64], ClusterSums]:
     """Give every cluster without weight the farthest row there is, as scikit-learn does.
 
     `totals` stays as it is: the labels have not changed.  Where rows run out, clusters stay empty
@@ -106,18 +108,25 @@ def relocate_empty(totals: ClusterSums, farthest: Callable[[int], Farthest]) -> 
         Of all partitions.
     farthest : callable
         Returns so many of the farthest rows of all partitions.
+
+    Returns
+    -------
+    clusters : ndarray of int64
+        Those that won or lost a row.
+    sums : ClusterSums
+        Theirs after that.
     """
     empty = np.flatnonzero((totals.mass == 0).all(axis=0))
     if len(empty) == 0:
-        return totals
+        return empty, ClusterSums(totals.sums[:, empty], totals.mass[:, empty])
     seats = farthest(len(empty))
-    if len(seats.rows) == 0:
-        return totals
-    result = totals.copy()
     taken = empty[: len(seats.rows)]
+    clusters = np.union1d(taken, seats.labels)
+    result = ClusterSums(totals.sums[:, clusters], totals.mass[:, clusters])
+    winners, losers = np.searchsorted(clusters, taken), np.searchsorted(clusters, seats.labels)
     for limb in range(2):
-        np.subtract.at(result.sums[limb], seats.labels, seats.sums[limb])
-        np.subtract.at(result.mass[limb], seats.labels, seats.masses[limb])
-        result.sums[limb, taken] += seats.sums[limb]
-        result.mass[limb, taken] += seats.masses[limb]
-    return result
+        np.subtract.at(result.sums[limb], losers, seats.sums[limb])
+        np.subtract.at(result.mass[limb], losers, seats.masses[limb])
+        result.sums[limb, winners] += seats.sums[limb]
+        result.mass[limb, winners] += seats.masses[limb]
+    return clusters, result

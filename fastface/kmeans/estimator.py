@@ -24,12 +24,9 @@ from fastface.kmeans.parameters import (
     check_weights,
     is_array_like,
 )
-from fastface.kmeans.rows import parse_memory
 from fastface.kmeans.run import IterationReport, Run
 
 __all__ = ["KMeans"]
-
-_BOUNDS_SHARE = 2  # of the memory limit that bounds may take
 
 
 class KMeans(BaseKMeans):
@@ -175,6 +172,14 @@ class KMeans(BaseKMeans):
         """
         self._check_common()
         check_choice(self.algorithm, "algorithm", ALGORITHMS)
+        algorithm = self.algorithm
+        if algorithm == "elkan" and self.n_clusters == 1:
+            algorithm = "lloyd"
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         n_init = self._count_inits()
         rows = self._check_rows(X, reset=True)
         self._check_size(rows)
@@ -185,9 +190,7 @@ class KMeans(BaseKMeans):
         problem = Problem.over(
             self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
         )
-        limit = parse_memory(self.memory_limit)
-        spare = None if limit is None else limit // _BOUNDS_SHARE
-        assigner = make_assigner(self.algorithm, problem, self.n_clusters, spare)
+        assigner = make_assigner(algorithm, problem, self.n_clusters, self._spare_bytes(rows))
         judge = None
         if self.compute_quality:
             judge = Judge(problem, get_backend(self.device), self.n_clusters)

@@ -8,6 +8,7 @@ compare every row with every center, or prove that they need not.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastface.kmeans.lloyd import Matrix, Problem
 from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.parallel_seeding import weighted_k_means
 from fastface.kmeans.randomness import Draws, Purpose
+from fastface.kmeans.rows import RowBlocks
 from fastface.kmeans.seeding import SeedingRows, greedy_plus_plus
 
 __all__ = ["hierarchical_start", "share_out"]
@@ -25,6 +27,7 @@ __all__ = ["hierarchical_start", "share_out"]
 _SAMPLE = 256  # rows a group that the groups are found on
 _GROUP_ITERATIONS = 10
 _CLUSTER_ITERATIONS = 4
+_GATHERED_BYTES = 64 << 20  # of rows at most, to cluster inside their groups
 
 
 def share_out(total: int, sizes: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -72,6 +75,8 @@ def hierarchical_start(
     sample = np.sort(draws.distinct(n, min(n, _SAMPLE * n_groups), Purpose.SAMPLE))
     points = problem.rows.take(sample)
     weights = None if problem.weights is None else problem.weights[sample]
+    if weights is not None and not weights.any():
+        weights = None
     seeding = SeedingRows(points, weights, problem.metric, problem.kernels, problem.n_threads)
     start = points[greedy_plus_plus(seeding, n_groups, draws)].astype(dtype)
     groups = iterate(
@@ -83,25 +88,46 @@ def hierarchical_start(
         owner[part] = problem.kernels.nearest_center(
             chunk, groups, problem.metric, n_threads=problem.n_threads
         )
-    sizes = np.bincount(owner, minlength=n_groups).astype(np.int64)
-    seats = share_out(n_clusters, sizes, sizes)
     order = np.argsort(owner, kind="stable")
-    ends = np.cumsum(sizes)
+    row_weights = problem.weights
+    if row_weights is not None and np.count_nonzero(row_weights) >= n_clusters:
+        order = order[row_weights[order] > 0.0]
+    else:
+        row_weights = None
+    sizes = np.bincount(owner[order], minlength=n_groups).astype(np.int64)
+    seats = share_out(n_clusters, sizes, sizes)
     centers = []
-    for group, (end, size, count) in enumerate(zip(ends, sizes, seats, strict=True)):
-        if count == 0:
+    for group, (places, inside) in enumerate(_gathered(problem.rows, order, sizes)):
+        if seats[group] == 0:
             continue
-        rows = order[end - size : end]
-        inside = problem.rows.take(rows).astype(dtype)
         centers.append(
             weighted_k_means(
                 problem,
-                inside,
-                np.ones(size) if problem.weights is None else problem.weights[rows],
-                int(count),
+                inside.astype(dtype),
+                np.ones(len(places)) if row_weights is None else row_weights[places],
+                int(seats[group]),
                 draws.for_init(draws.init + 1 + group),
                 max_iter=_CLUSTER_ITERATIONS,
                 n_trials=1,
             )
         )
     return np.concatenate(centers)
+
+
+def _gathered(
+    rows: RowBlocks, order: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
+    """Yield indices and values of each group's rows, reading as many groups at once as a chunk."""
+    row_bytes = max(1, rows.X.shape[1] * rows.X.itemsize)
+    most = min(rows.chunk_rows, max(1, _GATHERED_BYTES // row_bytes))
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    first = 0
+    while first < len(sizes):
+        end = int(np.searchsorted(bounds, bounds[first] + most, side="right")) - 1
+        last = min(max(first + 1, end), len(sizes))
+        places = order[bounds[first] : bounds[last]]
+        values = rows.take(places)
+        for group in range(first, last):
+            own = slice(bounds[group] - bounds[first], bounds[group + 1] - bounds[first])
+            yield places[own], values[own]
+        first = last

@@ -74,8 +74,9 @@ def iterate(
         rows.step(before)
     for iteration in range(done + 1, max_iter + 1):
         totals, moved = rows.step(centers)
-        seated = relocate_empty(totals, rows.farthest)
-        moved_centers = next_centers(seated, grid, centers, rows.metric)
+        moved_centers = next_centers(totals, grid, centers, rows.metric)
+        some, seated = relocate_empty(totals, rows.farthest)
+        moved_centers[some] = next_centers(seated, grid, centers[some], rows.metric)
         shift = shift_of(centers, moved_centers)
         after(IterationState(iteration, centers, moved_centers, moved, shift))
         centers, done = moved_centers, iteration

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastface.backends.protocol import Backend
 from fastface.errors import InvalidInputError
 from fastface.kmeans.fixed_point import exact, grid_bits, power_of_two_below, to_integers
-from fastface.kmeans.lloyd import Matrix, Problem
+from fastface.kmeans.lloyd import Matrix, Problem, largest_magnitude
 
 __all__ = ["ClusteringQuality", "Judge"]
 
@@ -87,7 +87,7 @@ class Judge:
         n, n_clusters, weight = len(p.rows), len(centers), p.largest_weight
         largest = 2.0
         if self._metric != "cosine":
-            reach = max(float(p.columns.largest.max()), float(np.abs(centers).max()))
+            reach = max(float(p.columns.largest.max()), largest_magnitude(centers))
             largest = 2.0 * reach * float(np.sqrt(centers.shape[1]))
         self._silhouette, self._total = _Sum(n, weight), _Sum(n, weight)
         self._spread = _Sum(n, weight * largest, n_clusters)

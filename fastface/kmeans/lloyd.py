@@ -29,6 +29,7 @@ __all__ = [
     "Problem",
     "Watch",
     "inertia_of",
+    "largest_magnitude",
     "next_centers",
     "partial_step",
     "shift_of",
@@ -176,10 +177,6 @@ class ClusterSums:
         """Return the sums of both partitions."""
         return ClusterSums(self.sums + other.sums, self.mass + other.mass)
 
-    def copy(self) -> ClusterSums:
-        """Return a copy."""
-        return ClusterSums(self.sums.copy(), self.mass.copy())
-
 
 class Assigner(Protocol):
     """Finds the nearest center of every row; all of them return the same labels."""
@@ -326,6 +323,11 @@ def _blocks_of(centers: Matrix) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+def largest_magnitude(values: Matrix) -> float:
+    """Return the largest absolute value, without a copy of them all."""
+    return max(float(values.max()), -float(values.min()))
+
+
 class InertiaSum:
     """The sum of weighted distances (squared, for Euclidean) of one partition to its centers.
 
@@ -344,7 +346,7 @@ class InertiaSum:
         if problem.metric == "cosine":
             largest = 2.0
         else:
-            reach = max(float(problem.columns.largest.max()), float(np.abs(centers).max()))
+            reach = max(float(problem.columns.largest.max()), largest_magnitude(centers))
             largest = 4.0 * centers.shape[1] * reach * reach
         self._problem, self._centers = problem, centers
         self._bits = grid_bits(problem.columns.n_rows)

@@ -287,10 +287,25 @@ def peak():  # of this program alone: ru_maxrss would count the parent it was fo
 
 x = np.load(sys.argv[1], mmap_mode="r")
 base = peak()
-model = KMeans(16, init=sys.argv[2], random_state=0, max_iter=2, memory_limit="32MiB", n_init=1)
+k, limit = int(sys.argv[3]), sys.argv[4]
+model = KMeans(k, init=sys.argv[2], random_state=0, max_iter=2, memory_limit=limit, n_init=1)
 model.fit(x)
 print(json.dumps([(peak() - base) / 1024, model.inertia_]))
 """
+
+
+def memory_taken(path: Path, init: str, n_clusters: int, limit: str) -> float:
+    """Return the MiB that a fit in a process of its own held at most."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURED, str(path), init, str(n_clusters), limit],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    grown, inertia = json.loads(done.stdout)
+    assert np.isfinite(inertia)
+    return float(grown)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
@@ -306,13 +321,11 @@ def test_memory_of_a_mapped_file(tmp_path: Path) -> None:
     x.flush()
     del x
     for init in ("k-means++", "random"):
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURED, str(path), init],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        grown, inertia = json.loads(done.stdout)
-        assert np.isfinite(inertia)
-        assert grown < 40
+        assert memory_taken(path, init, 16, "32MiB") < 40
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_memory_of_very_many_clusters(faces: Callable, tmp_path: Path) -> None:
+    """Sums and centers are most of it: 36 bytes a value."""
+    np.save(tmp_path / "rows.npy", faces(16_000, 256, 900))
+    assert memory_taken(tmp_path / "rows.npy", "hierarchical", 6000, "68MiB") < 80

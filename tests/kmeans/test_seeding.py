@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import sklearn.cluster
 
 import fastface
 from fastface import KMeans, kmeans_plusplus
+from fastface.backends.registry import get_backend
 from fastface.errors import InvalidInputError
-from fastface.kmeans.hierarchical import share_out
+from fastface.kmeans.hierarchical import hierarchical_start, share_out
+from fastface.kmeans.lloyd import Problem
 from fastface.kmeans.randomness import Draws, Purpose
+from fastface.kmeans.rows import RowBlocks
 from fastface.kmeans.seeding import random_rows
 
 
@@ -145,3 +149,35 @@ def test_a_memory_limit_seeds_on_a_sample(faces: Callable) -> None:
     tight = KMeans(20, random_state=0, max_iter=1, tol=1e9, memory_limit="1MiB").fit(x)
     assert free.inertia_ != tight.inertia_
     assert tight.inertia_ < 1.1 * free.inertia_
+
+
+def test_a_hierarchical_start_looks_where_the_weight_is() -> None:
+    x = np.random.default_rng(0).standard_normal((600, 5)).astype(np.float32)
+    weights = np.zeros(600)
+    weights[np.argsort(x[:, 0])[-50:]] = 1.0
+    problem = Problem.over(
+        RowBlocks(x), get_backend("cpu").kmeans, "sqeuclidean", weights, n_threads=1
+    )
+    centers = hierarchical_start(problem, 45, Draws(0), np.dtype(np.float32))
+    assert len(set(fastface.assign(x[weights > 0], centers)[0])) == 45
+
+
+def test_a_mapped_file_is_gathered_once_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once a group, of which there are many."""
+    x = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", x)
+    takes = []
+    take = RowBlocks.take
+
+    def counted(self: RowBlocks, indices: np.ndarray) -> np.ndarray:
+        takes.append(len(indices))
+        return take(self, indices)
+
+    monkeypatch.setattr(RowBlocks, "take", counted)
+    rows = RowBlocks(np.load(tmp_path / "rows.npy", mmap_mode="r"), 600)
+    problem = Problem.over(rows, get_backend("cpu").kmeans, "sqeuclidean", None, n_threads=1)
+    hierarchical_start(problem, 400, Draws(0), np.dtype(np.float32))
+    assert sum(takes[1:]) == 2000
+    assert len(takes) <= 1 + 2000 // 300
