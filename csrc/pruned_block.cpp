@@ -183,8 +183,8 @@ void PrunedBlock::lift(std::int64_t count) {
                          needs_.data());
 }
 
-// Scores rows against a group, and calls take_in(row, upper, scores, survivors) for each; scores
-// are null for rows that missed their bar.
+// Scores rows against a group and writes their bounds.  Calls take_in(row, upper, scores,
+// survivors) for those that reached their bar.
 template <typename TakeIn>
 void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32_t n_rows,
                         const TakeIn& take_in) {
@@ -203,27 +203,30 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
   tile.scores = scores;
   tile.survivors = survivors;
   const auto kernel = integers_ ? kernels_.score_group_int8 : kernels_.score_group;
+  const char* operands = static_cast<const char*>(operand(0));
+  const RowRecord* known = &record(0);
+  float* uppers = this->uppers(group);
   const std::int64_t bytes = operand_bytes(pass_.panels);
   for (std::int32_t at = 0; at < n_rows; at += tile_rows) {
     const int count = std::min(tile_rows, n_rows - at);
     for (int r = 0; r < count; ++r) {
-      addresses[r] = operand(rows[at + r]);
-      records[r] = record(rows[at + r]);
-      if (at + tile_rows + r < n_rows) {
-        const char* next = static_cast<const char*>(operand(rows[at + tile_rows + r]));
-        for (std::int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(next + byte);
-      }
+      addresses[r] = operands + rows[at + r] * stride_;
+      records[r] = known[rows[at + r]];
     }
     for (int r = count; r < tile_rows; ++r) {  // rows that do not exist want nobody
       addresses[r] = addresses[0];
       records[r] = records[0];
       records[r].bar = kInfinity;
     }
-    const std::uint32_t reached = kernel(tile);
-    for (int r = 0; r < count; ++r) {
-      const bool is_there = (reached >> r & 1) != 0;
-      take_in(rows[at + r], bounds[r], is_there ? scores + r * width : nullptr,
-              is_there ? survivors[r] : 0);
+    const std::int32_t ahead = std::min(at + 2 * tile_rows, n_rows);
+    for (std::int32_t next = at + tile_rows; next < ahead; ++next)
+      for (std::int64_t byte = 0; byte < bytes; byte += 64)
+        __builtin_prefetch(operands + rows[next] * stride_ + byte);
+    std::uint32_t reached = kernel(tile);
+    for (int r = 0; r < count; ++r) uppers[rows[at + r]] = bounds[r];
+    for (; reached != 0; reached &= reached - 1) {
+      const int r = __builtin_ctz(reached);
+      take_in(rows[at + r], bounds[r], scores + r * width, survivors[r]);
     }
   }
 }
@@ -236,16 +239,14 @@ void PrunedBlock::score_all(std::int64_t count) {
   std::vector<float> best(static_cast<std::size_t>(count), -kInfinity);
   std::fill(best_group_.begin(), best_group_.end(), 0);
   for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group) {
-    float* bounds = uppers(group);
     score(group, rows.data(), static_cast<std::int32_t>(count),
-          [&](std::int32_t row, float upper, const float*, std::uint32_t) {
-            bounds[row] = upper;
-            const auto r = static_cast<std::size_t>(row);
-            if (upper > best[r]) {
-              best[r] = upper;
-              best_group_[r] = static_cast<std::int32_t>(group);
-            }
-          });
+          [](std::int32_t, float, const float*, std::uint32_t) {});
+    const float* bounds = uppers(group);
+    for (std::int64_t row = 0; row < count; ++row) {
+      const auto r = static_cast<std::size_t>(row);
+      best_group_[r] = bounds[row] > best[r] ? static_cast<std::int32_t>(group) : best_group_[r];
+      best[r] = std::max(best[r], bounds[row]);
+    }
     if (interrupt_.stopped()) break;
   }
   statistics_.scored_pairs += count * pass_.panels.n_groups();
@@ -272,13 +273,11 @@ void PrunedBlock::take_best_lane(std::int64_t group, std::int64_t row, const flo
 void PrunedBlock::score_wanted(std::int64_t count) {
   const int width = kernels_.group_width;
   for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group) {
-    float* bounds = uppers(group);
     const std::int32_t n_rows =
-        kernels_.list_wanted(bounds, bars_.data(), count, wanted_.data());
+        kernels_.list_wanted(uppers(group), bars_.data(), count, wanted_.data());
     statistics_.scored_pairs += n_rows;
     score(group, wanted_.data(), n_rows,
           [&](std::int32_t row, float upper, const float* scores, std::uint32_t survivors) {
-            bounds[row] = upper;
             for (; survivors != 0; survivors &= survivors - 1) {
               const int lane = __builtin_ctz(survivors);
               const std::int64_t center = group * width + lane;

@@ -69,8 +69,14 @@ inline __attribute__((always_inline)) std::uint32_t hold_group_to_bars(
   return reached;
 }
 
-// Rows stand anywhere: their addresses are loaded anew every few features, which the ports that
-// multiply do not feel.
+// Rows stand anywhere, and there are not registers enough for 16 addresses: loaded anew every few
+// features they cost the units that multiply nothing, while moves from where a compiler would spill
+// them to do.
+inline __attribute__((always_inline)) const void* const* reload(const void* const* addresses) {
+  asm("" : "+r"(addresses));
+  return addresses;
+}
+
 std::uint32_t score_group(const GroupTile& tile) {
   __m512 scores[kGroupRows];
 #pragma GCC unroll 16
@@ -80,9 +86,10 @@ std::uint32_t score_group(const GroupTile& tile) {
     __m512 centers[kGroupDimStep];
 #pragma GCC unroll 8
     for (int j = 0; j < kGroupDimStep; ++j) centers[j] = _mm512_load_ps(panel + j * kGroupWidth);
+    const void* const* rows = reload(tile.rows);
 #pragma GCC unroll 16
     for (int r = 0; r < kGroupRows; ++r) {
-      const float* row = static_cast<const float*>(tile.rows[r]) + d;
+      const float* row = static_cast<const float*>(rows[r]) + d;
 #pragma GCC unroll 8
       for (int j = 0; j < kGroupDimStep; ++j)
         scores[r] = _mm512_fmadd_ps(centers[j], _mm512_set1_ps(row[j]), scores[r]);
