@@ -122,10 +122,7 @@ struct CheckedPruner {
     const Matrix matrix = as_matrix(x);
     if (matrix.dim != dim || first_row < 0 || first_row + matrix.rows > pruner.n_rows())
       throw std::invalid_argument("shapes do not agree");
-    if (anew)
-      require(labels, {matrix.rows});
-    else
-      checked_labels(labels, matrix.rows, pruner.n_centers());
+    checked_labels(labels, matrix.rows, pruner.n_centers());
     std::int32_t* label = labels.mutable_data();
     const PruningStatistics statistics = without_gil([&](Interrupt& interrupt) {
       return pruner.assign(matrix, first_row, anew, label, interrupt);
@@ -143,9 +140,9 @@ struct CheckedPruner {
     Doubles row_scales(pruner.n_rows());
     for (std::int64_t i = 0; i < pruner.n_rows(); ++i)
       row_scales.mutable_at(i) = rows.loaded[static_cast<std::size_t>(i)].scale;
-    return py::make_tuple(
-        uppers, bars, Doubles(static_cast<py::ssize_t>(frame.shift.size()), frame.shift.data()),
-        row_scales);
+    return py::make_tuple(uppers, bars,
+                          Doubles(static_cast<py::ssize_t>(frame.shift.size()), frame.shift.data()),
+                          row_scales);
   }
 
   std::int64_t dim = 0;
@@ -191,17 +188,16 @@ void bind_kmeans(py::module_& m) {
         py::arg("scales").noconvert(), py::arg("low_scale"), py::arg("n_threads"));
 
   py::class_<CheckedPruner>(m, "Pruner")
-      .def(py::init<std::int64_t, std::int64_t, const std::string&, int, bool>(),
-           py::arg("n_rows"), py::arg("n_centers"), py::arg("metric"), py::arg("n_threads"),
-           py::arg("keep_rows"))
+      .def(py::init<std::int64_t, std::int64_t, const std::string&, int, bool>(), py::arg("n_rows"),
+           py::arg("n_centers"), py::arg("metric"), py::arg("n_threads"), py::arg("keep_rows"))
       .def_static("bytes_per_row", &Pruner::bytes_per_row, py::arg("dim"), py::arg("n_centers"),
                   py::arg("keep_rows"))
       .def("begin", &CheckedPruner::begin, py::arg("centers").noconvert(),
            py::arg("names").noconvert())
       .def("assign", &CheckedPruner::assign, py::arg("x").noconvert(), py::arg("first_row"),
            py::arg("anew"), py::arg("labels").noconvert())
-      .def_property_readonly(
-          "n_groups", [](const CheckedPruner& self) { return self.pruner.n_groups(); })
+      .def_property_readonly("n_groups",
+                             [](const CheckedPruner& self) { return self.pruner.n_groups(); })
       .def("look_inside", &CheckedPruner::look_inside);
 
   py::class_<OwningSeeder>(m, "Seeder")

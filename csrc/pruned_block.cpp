@@ -46,13 +46,11 @@ PrunedBlock::PrunedBlock(const PrunedPass& pass, Interrupt& interrupt)
   bars_.resize(size);
   norms_.resize(size);
   needs_.resize(size);
-  best_group_.resize(size);
   wanted_.resize(size + kMaxGroupRows);
 }
 
 const void* PrunedBlock::operand(std::int64_t row) const {
-  if (keeps_rows_)
-    return pass_.state.integers.get() + (pass_.first_row + first_ + row) * stride_;
+  if (keeps_rows_) return pass_.state.integers.get() + (pass_.first_row + first_ + row) * stride_;
   return operands_.get() + row * stride_;
 }
 
@@ -68,6 +66,10 @@ const LoadedRow& PrunedBlock::loaded(std::int64_t row) const {
   return pass_.state.loaded[static_cast<std::size_t>(pass_.first_row + first_ + row)];
 }
 
+char& PrunedBlock::is_exact(std::int64_t row) const {
+  return pass_.state.is_exact[static_cast<std::size_t>(pass_.first_row + first_ + row)];
+}
+
 PruningStatistics PrunedBlock::operator()(std::int64_t number) {
   const std::int64_t most = rows_of_a_block(pass_.panels);
   first_ = number * most;
@@ -79,21 +81,12 @@ PruningStatistics PrunedBlock::operator()(std::int64_t number) {
     norms_[static_cast<std::size_t>(row)] = record(row).norm;
     bars_[static_cast<std::size_t>(row)] = record(row).bar;
   }
-  if (pass_.anew) {
-    score_all(count);
-    for (std::int64_t row = 0; row < count; ++row) face_own(row);
-  } else {
+  if (pass_.anew)
+    forget(count);
+  else
     follow_own_centers(count);
-    lift(count);
-    for (std::int64_t row = 0; row < count; ++row) {
-      constexpr std::int64_t kAhead = 4;
-      if (row + kAhead < count && needs_[static_cast<std::size_t>(row + kAhead)] != 0)
-        read_row_.prefetch(first_ + row + kAhead);
-      const auto all = static_cast<std::size_t>(pass_.first_row + first_ + row);
-      if (needs_[static_cast<std::size_t>(row)] != 0 && !pass_.state.is_exact[all]) face_own(row);
-    }
-  }
-  if (!interrupt_.stopped()) score_wanted(count);
+  face_own_centers(count);
+  score_wanted(count);
   return statistics_;
 }
 
@@ -118,7 +111,7 @@ void PrunedBlock::load(std::int64_t count) {
     if (!pass_.anew) continue;
     if (!integers_) known.scale = known.residual = 0.0f;
     known.norm = loaded.blind ? 0.0f : round_up_to_float(std::sqrt(loaded.squares));
-    known.bar = kInfinity;
+    known.bar = -kInfinity;
     pass_.state.loaded[static_cast<std::size_t>(pass_.first_row + first_ + row)] = loaded;
   }
 }
@@ -137,10 +130,28 @@ void PrunedBlock::face_own(std::int64_t row) {
   double& own = keys_[static_cast<std::size_t>(row)];
   if (std::isnan(own)) own = key(row, pass_.places[label(row)]);
   set_bar(row, loaded(row).blind ? -kInfinity : pass_.screen.bar_at(own, loaded(row)));
-  pass_.state.is_exact[static_cast<std::size_t>(pass_.first_row + first_ + row)] = 1;
+  is_exact(row) = 1;
 }
 
-// Bars sink by what the own center's move can take from its score.
+// Nothing is known: everybody has to look at everything.
+void PrunedBlock::forget(std::int64_t count) {
+  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group)
+    std::fill_n(uppers(group), count, kInfinity);
+  for (std::int64_t row = 0; row < count; ++row) is_exact(row) = 0;
+  std::fill(needs_.begin(), needs_.end(), 1);
+}
+
+// Rows that have to look at some group do so with the bar of an exact distance.
+void PrunedBlock::face_own_centers(std::int64_t count) {
+  constexpr std::int64_t kAhead = 4;
+  for (std::int64_t row = 0; row < count; ++row) {
+    if (row + kAhead < count && needs_[static_cast<std::size_t>(row + kAhead)] != 0)
+      read_row_.prefetch(first_ + row + kAhead);
+    if (needs_[static_cast<std::size_t>(row)] != 0 && is_exact(row) == 0) face_own(row);
+  }
+}
+
+// Bounds rise and bars sink by what the moves of the centers can add to, or take from, a score.
 void PrunedBlock::follow_own_centers(std::int64_t count) {
   for (std::int64_t row = 0; row < count; ++row) {
     const auto own = static_cast<std::size_t>(pass_.places[label(row)]);
@@ -151,8 +162,9 @@ void PrunedBlock::follow_own_centers(std::int64_t count) {
     const double bar = static_cast<double>(known.bar) - fall - loaded(row).slack;
     const double rounding = (std::abs(bar) + std::abs(fall)) * 4.0 * kBarSlack;
     set_bar(row, static_cast<float>(bar - rounding - kUnderflow));
-    pass_.state.is_exact[static_cast<std::size_t>(pass_.first_row + first_ + row)] = 0;
+    is_exact(row) = 0;
   }
+  lift(count);
 }
 
 // Holds for rows whose norm is at least `least_norm_`: a center that goes less far than the
@@ -229,45 +241,6 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
       take_in(rows[at + r], bounds[r], scores + r * width, survivors[r]);
     }
   }
-}
-
-// The first pass: bounds for every group, and for every row a label that is near the truth.
-void PrunedBlock::score_all(std::int64_t count) {
-  std::vector<std::int32_t>& rows = wanted_;
-  for (std::int64_t row = 0; row < count; ++row)
-    rows[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(row);
-  std::vector<float> best(static_cast<std::size_t>(count), -kInfinity);
-  std::fill(best_group_.begin(), best_group_.end(), 0);
-  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group) {
-    score(group, rows.data(), static_cast<std::int32_t>(count),
-          [](std::int32_t, float, const float*, std::uint32_t) {});
-    const float* bounds = uppers(group);
-    for (std::int64_t row = 0; row < count; ++row) {
-      const auto r = static_cast<std::size_t>(row);
-      best_group_[r] = bounds[row] > best[r] ? static_cast<std::int32_t>(group) : best_group_[r];
-      best[r] = std::max(best[r], bounds[row]);
-    }
-    if (interrupt_.stopped()) break;
-  }
-  statistics_.scored_pairs += count * pass_.panels.n_groups();
-
-  for (std::int64_t row = 0; row < count; ++row) record(row).bar = -kInfinity;
-  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group) {
-    std::int32_t n_rows = 0;
-    for (std::int64_t row = 0; row < count; ++row)
-      if (best_group_[static_cast<std::size_t>(row)] == group)
-        rows[static_cast<std::size_t>(n_rows++)] = static_cast<std::int32_t>(row);
-    score(group, rows.data(), n_rows,
-          [&](std::int32_t row, float, const float* scores, std::uint32_t) {
-            take_best_lane(group, row, scores);
-          });
-  }
-}
-
-void PrunedBlock::take_best_lane(std::int64_t group, std::int64_t row, const float* scores) {
-  const std::int64_t begin = group * kernels_.group_width;
-  const std::int64_t end = std::min<std::int64_t>(begin + kernels_.group_width, pass_.centers.rows);
-  label(row) = pass_.names[begin + (std::max_element(scores, scores + (end - begin)) - scores)];
 }
 
 void PrunedBlock::score_wanted(std::int64_t count) {

@@ -31,11 +31,11 @@ class PrunedBlock {
 
  private:
   void load(std::int64_t count);
-  void start_anew(std::int64_t count);
+  void forget(std::int64_t count);
   void follow_own_centers(std::int64_t count);
+  void face_own_centers(std::int64_t count);
   Lift lift_of(std::int64_t group) const;
   void lift(std::int64_t count);
-  void score_all(std::int64_t count);
   void score_wanted(std::int64_t count);
 
   template <typename TakeIn>
@@ -46,11 +46,11 @@ class PrunedBlock {
   void face_own(std::int64_t row);
   void set_bar(std::int64_t row, float bar);
   void decide(std::int64_t row, std::int64_t center);
-  void take_best_lane(std::int64_t group, std::int64_t row, const float* scores);
 
   const void* operand(std::int64_t row) const;
   float* uppers(std::int64_t group) const;
   RowRecord& record(std::int64_t row) const;
+  char& is_exact(std::int64_t row) const;
   const LoadedRow& loaded(std::int64_t row) const;
   std::int32_t& label(std::int64_t row) const { return pass_.labels[first_ + row]; }
 
@@ -62,17 +62,16 @@ class PrunedBlock {
   RowReader read_center_;
   bool integers_;
   bool keeps_rows_;
-  std::int64_t stride_;  // bytes of an operand
+  std::int64_t stride_;     // bytes of an operand
   Aligned<char> operands_;  // of this block, unless they are kept
   std::vector<float> values_;
   std::vector<std::int8_t> rounded_;
-  std::int64_t first_ = 0;  // row of the block, among those of the pass
+  std::int64_t first_ = 0;    // row of the block, among those of the pass
   std::vector<double> keys_;  // distances to the own center; NaN where not known
   std::vector<float> bars_;
   std::vector<float> norms_;
   std::vector<std::int32_t> needs_;
   std::vector<std::int32_t> wanted_;
-  std::vector<std::int32_t> best_group_;
   float least_norm_ = 0.0f;
   PruningStatistics statistics_;
 };

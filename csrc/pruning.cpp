@@ -84,9 +84,9 @@ void Pruner::begin(const Matrix& centers, const std::int32_t* names, Interrupt& 
     knows_rows_ = screen_->fits_frame();
   }
   if (!knows_rows_) screen_.emplace(kernels_, metric_, centers_, n_threads_, interrupt);
-  const bool integers = kernels_.score_group_int8 != nullptr && centers_.dim <= kLargestInt8Dim &&
-                        (knows_rows_ ? panels_->precision() == Precision::kInt8
-                                     : screen_->rounds_well());
+  const bool integers =
+      kernels_.score_group_int8 != nullptr && centers_.dim <= kLargestInt8Dim &&
+      (knows_rows_ ? panels_->precision() == Precision::kInt8 : screen_->rounds_well());
   panels_.emplace(*screen_, integers ? Precision::kInt8 : Precision::kFloat32, n_threads_,
                   interrupt);
   if (knows_rows_) find_moves(before, half_squares);
@@ -120,11 +120,9 @@ void Pruner::find_moves(const Matrix& before, const std::vector<double>& half_sq
       moves_.moves[i] = std::sqrt(std::max(0.0, 2.0 - 2.0 * cosine) + slack);
       continue;
     }
-    if (squared == 0.0 &&
-        std::memcmp(from, to, static_cast<std::size_t>(centers_.row_stride)) == 0)
+    if (squared == 0.0 && std::memcmp(from, to, static_cast<std::size_t>(centers_.row_stride)) == 0)
       continue;
-    moves_.moves[i] =
-        std::sqrt(squared) * screen_->scale() * (1.0 + kDefinitionSlack) + kUnderflow;
+    moves_.moves[i] = std::sqrt(squared) * screen_->scale() * (1.0 + kDefinitionSlack) + kUnderflow;
     const double now = panels_->half_squares(center);
     const double error = 0x1p-52 * static_cast<double>(centers_.dim + 16) * (now + half_squares[i]);
     moves_.gains[i] = half_squares[i] - now + error;
@@ -134,20 +132,19 @@ void Pruner::find_moves(const Matrix& before, const std::vector<double>& half_sq
 
 PruningStatistics Pruner::assign(const Matrix& rows, std::int64_t first_row, bool anew,
                                  std::int32_t* labels, Interrupt& interrupt) {
-  const PrunedPass pass{rows,       first_row, centers_, names_.data(), places_.data(), *screen_,
-                        *panels_,   moves_,    rows_,    n_rows_,       labels,
-                        anew || !knows_rows_};
+  const PrunedPass pass{rows,           first_row, centers_, names_.data(),
+                        places_.data(), *screen_,  *panels_, moves_,
+                        rows_,          n_rows_,   labels,   anew || !knows_rows_};
   std::atomic<std::int64_t> scored{0};
   std::atomic<std::int64_t> decided{0};
   const std::int64_t block_rows = PrunedBlock::rows_of_a_block(*panels_);
-  parallel_for(
-      (rows.rows + block_rows - 1) / block_rows, n_threads_, interrupt, [&]() -> Worker {
-        return [&, worker = std::make_shared<PrunedBlock>(pass, interrupt)](std::int64_t block) {
-          const PruningStatistics statistics = (*worker)(block);
-          scored += statistics.scored_pairs;
-          decided += statistics.decided_pairs;
-        };
-      });
+  parallel_for((rows.rows + block_rows - 1) / block_rows, n_threads_, interrupt, [&]() -> Worker {
+    return [&, worker = std::make_shared<PrunedBlock>(pass, interrupt)](std::int64_t block) {
+      const PruningStatistics statistics = (*worker)(block);
+      scored += statistics.scored_pairs;
+      decided += statistics.decided_pairs;
+    };
+  });
   if (!interrupt.stopped()) passed_rows_ += rows.rows;
   return {scored, decided};
 }

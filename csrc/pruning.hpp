@@ -26,12 +26,12 @@ struct PruningStatistics {
 
 // What is kept of the rows from one pass to the next.
 struct PrunedRows {
-  std::int64_t stride = 0;             // bytes of a row of integers
-  std::vector<RowRecord> records;      // bars stand where the last pass left them
+  std::int64_t stride = 0;         // bytes of a row of integers
+  std::vector<RowRecord> records;  // bars stand where the last pass left them
   std::vector<LoadedRow> loaded;
-  std::vector<char> is_exact;          // whether the bar is the one of the exact distance
-  std::vector<float> uppers;           // [groups][rows]
-  Aligned<std::uint8_t> integers;      // [rows][stride], if they are kept
+  std::vector<char> is_exact;      // whether the bar is the one of the exact distance
+  std::vector<float> uppers;       // [groups][rows]
+  Aligned<std::uint8_t> integers;  // [rows][stride], if they are kept
 };
 
 // What has become of the centers since the last pass.
@@ -52,8 +52,8 @@ class Pruner {
   // A new pass: centers moved, group by group in the order that `names` gave them.
   void begin(const Matrix& centers, const std::int32_t* names, Interrupt& interrupt);
 
-  // Brings the labels of some rows, the first of which is number `first_row`, up to date.  With
-  // `anew`, nothing is known of them.
+  // Brings labels that were right for other centers up to date, of some rows of which the first is
+  // number `first_row`.  With `anew`, nothing is known of their bounds.
   PruningStatistics assign(const Matrix& rows, std::int64_t first_row, bool anew,
                            std::int32_t* labels, Interrupt& interrupt);
 
@@ -74,9 +74,9 @@ class Pruner {
   Metric metric_;
   int n_threads_;
   bool keep_rows_;
-  bool knows_rows_ = false;      // whether the last pass went over all rows
+  bool knows_rows_ = false;       // whether the last pass went over all rows
   std::int64_t passed_rows_ = 0;  // of this pass
-  std::vector<char> bytes_;      // of the centers
+  std::vector<char> bytes_;       // of the centers
   Matrix centers_{};
   std::vector<std::int32_t> names_;   // of the centers as labels know them
   std::vector<std::int32_t> places_;  // of every label among the centers

@@ -74,20 +74,20 @@ struct alignas(16) RowRecord {
 // upper bound of each row's best.  In integers a row is scale * (uint8 - 128), a center
 // column_scales[c] * int8.
 struct GroupTile {
-  std::int64_t dim;                 // a multiple of kGroupDimStep
-  const void* const* rows;          // [group_rows], float32 or uint8
-  const RowRecord* records;         // [group_rows]
-  const float* panel;               // [dim][group_width]
-  const std::int8_t* int8_panel;    // or [dim / 4][group_width][4]
-  const float* biases;              // [group_width]
-  const float* column_scales;       // [group_width]
-  const std::int32_t* starts;       // [group_width], -128 times the sum of the center's integers
-  float slope;                      // a score is off by at most norm * slope + residual * reach +
-  float reach;                      // offset
+  std::int64_t dim;               // a multiple of kGroupDimStep
+  const void* const* rows;        // [group_rows], float32 or uint8
+  const RowRecord* records;       // [group_rows]
+  const float* panel;             // [dim][group_width]
+  const std::int8_t* int8_panel;  // or [dim / 4][group_width][4]
+  const float* biases;            // [group_width]
+  const float* column_scales;     // [group_width]
+  const std::int32_t* starts;     // [group_width], -128 times the sum of the center's integers
+  float slope;                    // a score is off by at most norm * slope + residual * reach +
+  float reach;                    // offset
   float offset;
-  float* uppers;                    // out: [group_rows], bounds of the best score
-  float* scores;                    // out: [group_rows][group_width], of rows that reached the bar
-  std::uint32_t* survivors;         // out: bit c of survivors[r]: center c may matter to row r
+  float* uppers;             // out: [group_rows], bounds of the best score
+  float* scores;             // out: [group_rows][group_width], of rows that reached the bar
+  std::uint32_t* survivors;  // out: bit c of survivors[r]: center c may matter to row r
 };
 constexpr int kMaxGroupRows = 16;
 constexpr int kMaxGroupWidth = 16;

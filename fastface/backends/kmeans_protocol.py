@@ -74,9 +74,9 @@ class Pruner(Protocol):
     ) -> tuple[int, int]:
         """Bring `labels`, those of the last pass, up to date for rows from `first_row` on.
 
-        With `anew`, nothing is known of these rows, and `labels` need not hold any.  Returns how
-        many pairs of row and group were scored, and how many pairs of row and center the
-        definition decided.
+        With `anew`, no bounds of these rows are known, and any labels will do, good ones best.
+        Returns how many pairs of row and group were scored, and how many pairs of row and center
+        the definition decided.
         """
         ...
 

@@ -145,9 +145,9 @@ class ReferencePruner:
     ) -> tuple[int, int]:
         """Bring `labels`, those of the last pass, up to date for rows from `first_row` on.
 
-        With `anew`, nothing is known of these rows, and `labels` need not hold any.  Returns how
-        many pairs of row and group were scored, and how many pairs of row and center the
-        definition decided.
+        With `anew`, no bounds of these rows are known, and any labels will do, good ones best.
+        Returns how many pairs of row and group were scored, and how many pairs of row and center
+        the definition decided.
         """
         labels[:] = self._kernels.nearest_center(x, self._centers, self._metric)
         return len(x), len(x) * self._n_clusters

@@ -67,8 +67,8 @@ def make_assigner(algorithm: str, problem: Problem, n_clusters: int, spare: int 
 class PrunedAssigner:
     """Skips groups of centers that cannot hold a row's nearest.
 
-    Centers are put into groups of similar ones.  The first pass scores everything, and leaves, for
-    every row and group, an upper bound on the scores in it.
+    The first iteration compares everything.  Then centers are put into groups, and every row keeps
+    an upper bound on what it scores in each.
 
     Parameters
     ----------
@@ -84,6 +84,7 @@ class PrunedAssigner:
 
     def __init__(self, problem: Problem, n_clusters: int, *, keep_rows: bool = True) -> None:
         self._problem = problem
+        self._exhaustive = ExhaustiveAssigner(problem)
         self._pruner = problem.kernels.pruner(
             len(problem.rows),
             n_clusters,
@@ -92,8 +93,8 @@ class PrunedAssigner:
             keep_rows=keep_rows,
         )
         self.n_groups = self._pruner.n_groups
-        self._order: NDArray[np.int32] | None = None
         self.scored_pairs = self.decided_pairs = 0
+        self.forget()
 
     @staticmethod
     def memory(problem: Problem, n_clusters: int, *, keep_rows: bool) -> int:
@@ -103,23 +104,30 @@ class PrunedAssigner:
 
     def forget(self) -> None:
         """Start anew, with other centers."""
-        self._order = None
+        self._order: NDArray[np.int32] | None = None
+        self._centers: Matrix | None = None
 
     def begin(self, centers: Matrix) -> None:
         """Take new centers."""
         self.scored_pairs = self.decided_pairs = 0
         self._anew = self._order is None
-        if self._order is None:
-            self._order = _similar_order(self._problem, centers, self.n_groups)
-        self._pruner.begin(centers[self._order], self._order)
+        if self._order is not None:
+            self._pruner.begin(centers[self._order], self._order)
+        self._centers = centers
+        self._exhaustive.begin(centers)
 
     def assign(
         self, part: slice, chunk: Matrix, previous: NDArray[np.int32] | None
     ) -> NDArray[np.int32]:
         """Return the labels of a chunk."""
-        anew = self._anew or previous is None
-        labels = np.empty(len(chunk), np.int32) if previous is None else previous.copy()
-        scored, decided = self._pruner.assign(chunk, part.start, anew, labels)
+        assert self._centers is not None  # noqa: S101
+        if previous is None:
+            return self._exhaustive.assign(part, chunk, previous)
+        if self._order is None:
+            self._order = _similar_order(self._problem, self._centers, self.n_groups)
+            self._pruner.begin(self._centers[self._order], self._order)
+        labels = previous.copy()
+        scored, decided = self._pruner.assign(chunk, part.start, self._anew, labels)
         self.scored_pairs += scored
         self.decided_pairs += decided
         return labels

@@ -14,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 import fastface
 from fastface import KMeans
 from fastface.backends.cpu_kmeans import CpuKMeans
-from fastface.backends.reference import distance_keys
 from fastface.errors import InvalidInputError
 from fastface.kmeans.assigners import AutoAssigner, ExhaustiveAssigner, PrunedAssigner
 from fastface.kmeans.lloyd import Problem
@@ -139,6 +138,8 @@ def test_bounds_hold(kind: str, metric: str, isa: str, keep_rows: bool) -> None:
         exhaustive.begin(centers)
         labels = pruned.assign(slice(0, len(x)), x, labels)
         np.testing.assert_array_equal(labels, exhaustive.assign(slice(0, len(x)), x, None))
+        if step == 0:
+            continue
         uppers, bars, shift, scales = pruned._pruner.look_inside()
         known = bars > -np.inf  # far beyond float32 nothing is bounded
         order = pruned._order
@@ -215,7 +216,7 @@ def test_work_is_left_out(faces: Callable) -> None:
         tol=0.0,
         after=lambda state: shares.append(pruned.scored_pairs / n_pairs),
     )
-    assert shares[0] >= 1.0
+    assert shares[1] == 1.0
     assert shares[-1] < 0.4
 
 

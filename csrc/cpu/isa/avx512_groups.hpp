@@ -33,9 +33,9 @@ inline __attribute__((always_inline)) __m512 maxima(const __m512 (&x)[kGroupRows
 // One field of 16 records.
 template <int kField>
 inline __m512 field(const __m512 (&records)[4]) {
-  const __m512i pick = _mm512_setr_epi32(kField, kField + 4, kField + 8, kField + 12, kField + 16,
-                                         kField + 20, kField + 24, kField + 28, 0, 0, 0, 0, 0, 0, 0,
-                                         0);
+  const __m512i pick =
+      _mm512_setr_epi32(kField, kField + 4, kField + 8, kField + 12, kField + 16, kField + 20,
+                        kField + 24, kField + 28, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m512 low = _mm512_permutex2var_ps(records[0], pick, records[1]);
   const __m512 high = _mm512_permutex2var_ps(records[2], pick, records[3]);
   return _mm512_insertf32x8(low, _mm512_castps512_ps256(high), 1);
@@ -47,10 +47,9 @@ inline __attribute__((always_inline)) std::uint32_t hold_group_to_bars(
   const __m512 records[4] = {_mm512_loadu_ps(record), _mm512_loadu_ps(record + 16),
                              _mm512_loadu_ps(record + 32), _mm512_loadu_ps(record + 48)};
   const __m512 bars = field<3>(records);
-  const __m512 errors =
-      _mm512_fmadd_ps(field<1>(records), _mm512_set1_ps(tile.slope),
-                      _mm512_fmadd_ps(field<2>(records), _mm512_set1_ps(tile.reach),
-                                      _mm512_set1_ps(tile.offset)));
+  const __m512 errors = _mm512_fmadd_ps(
+      field<1>(records), _mm512_set1_ps(tile.slope),
+      _mm512_fmadd_ps(field<2>(records), _mm512_set1_ps(tile.reach), _mm512_set1_ps(tile.offset)));
   // Scores are numbers: rows that could overflow have no operands (Screen::load).
   const __m512 uppers = _mm512_add_ps(maxima(scores), errors);
   _mm512_storeu_ps(tile.uppers, uppers);
