@@ -25,6 +25,7 @@ from benchmarks.rows import face_like
 from fastface.kmeans.assigners import PrunedAssigner
 from fastface.kmeans.iterate import IterationState, iterate
 from fastface.kmeans.lloyd import Assigner, ExhaustiveAssigner, Problem
+from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.rows import RowBlocks
 
 SIZES = [(200_000, 1_000, 128), (100_000, 1_000, 512), (100_000, 4_000, 512)]
@@ -67,7 +68,6 @@ def ours(task: Task, algorithm: str, n_iter: int) -> Way:
     shares: list[float] = []
     decided: list[float] = []
     moved: list[int] = []
-    last: list[Any] = []
     began = time.perf_counter()
 
     def after(state: IterationState) -> None:
@@ -77,13 +77,11 @@ def ours(task: Task, algorithm: str, n_iter: int) -> Way:
         shares.append(1.0 if state.iteration == 1 or algorithm == "lloyd" else scored)
         decided.append(pruned.decided_pairs / len(task.x))
         moved.append(state.moved)
-        if state.iteration == n_iter:
-            last[:] = [state.labels.tobytes(), state.moved_centers.tobytes()]
         began = time.perf_counter()
 
-    result = iterate(problem, task.start, max_iter=n_iter, tol=0.0, assigner=assigner, after=after)
-    labels, centers = last or [result.labels.tobytes(), result.centers.tobytes()]
-    return Way(seconds, shares, decided, moved, labels, centers)
+    owner = LocalRows(problem, assigner)
+    result = iterate(owner, task.start, max_iter=n_iter, tol=0.0, after=after)
+    return Way(seconds, shares, decided, moved, result.labels.tobytes(), result.centers.tobytes())
 
 
 def peers_of(task: Task, names: Sequence[str]) -> dict[str, Callable[[int], int]]:
@@ -255,11 +253,12 @@ def main(argv: Sequence[str]) -> int:
     with threadpool_limits(options.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for n, k, dim in SIZES:
-            name = f"n={n} K={k} d={dim}"
-            if options.only not in name:
+            if options.only not in f"n={n} K={k} d={dim}":
                 continue
-            x = face_like(n // shrink, dim)
-            chosen = np.random.default_rng(1).permutation(len(x))[: max(100, k // shrink)]
+            n, k = n // shrink, max(100, k // shrink)
+            name = f"n={n} K={k} d={dim}"
+            x = face_like(n, dim)
+            chosen = np.random.default_rng(1).permutation(n)[:k]
             n_iter = 3 if options.smoke else options.iterations
             task = Task(x, x[chosen].copy(), n_iter, options.threads)
             table += run_task(name, task, peers, options.most_seconds, by_iteration)

@@ -152,30 +152,32 @@ class AutoAssigner:
     """Prunes, unless comparing everything turns out to be faster."""
 
     def __init__(self, problem: Problem, n_clusters: int, *, keep_rows: bool = True) -> None:
-        self._pruned = PrunedAssigner(problem, n_clusters, keep_rows=keep_rows)
+        # None where it turned out to be slower: its bounds take room.
+        self._pruned: PrunedAssigner | None = PrunedAssigner(
+            problem, n_clusters, keep_rows=keep_rows
+        )
         self._exhaustive = ExhaustiveAssigner(problem)
         self._seconds: dict[str, float] = {}
         self._trials = 0
-        self._gave_up = False
 
     @property
     def name(self) -> str:
         """The way in use."""
-        return self._exhaustive.name if self._gave_up else self._pruned.name
+        return (self._pruned or self._exhaustive).name
 
     def begin(self, centers: Matrix) -> None:
         """Take new centers."""
         if self._trials == _TRIALS + 1 and self._seconds["pruned"] > self._seconds["lloyd"]:
-            self._gave_up = True
-            self._pruned.forget()
+            self._pruned = None
         self._trials += 1
         self._seconds["pruned"] = 0.0
-        self._active: Assigner = self._exhaustive if self._gave_up else self._pruned
+        self._active: Assigner = self._pruned or self._exhaustive
         self._active.begin(centers)
 
     def forget(self) -> None:
         """Start anew, with other centers."""
-        self._pruned.forget()
+        if self._pruned is not None:
+            self._pruned.forget()
 
     def assign(
         self, part: slice, chunk: Matrix, previous: NDArray[np.int32] | None
