@@ -154,7 +154,7 @@ def pruning_by_iteration(x: np.ndarray, k: int, n_iter: int, threads: int) -> li
     problem = Problem.over(RowBlocks(x), kernels, "sqeuclidean", None, n_threads=threads)
     pruned = PrunedAssigner(problem, k)
     start = x[np.random.default_rng(1).permutation(len(x))[:k]].copy()
-    groups = -(-k // kernels.group_size())
+    groups = pruned.n_groups
     table: list[list[Any]] = []
     began = time.perf_counter()
 

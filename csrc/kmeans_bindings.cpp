@@ -103,33 +103,51 @@ Integers moments_of_columns(const py::array& x, const Doubles& scales, double lo
   return result;
 }
 
-py::tuple assign_with_bounds(const py::array& x, const py::array& centers, const Labels& names,
-                             const Labels& places, const py::array_t<float>& moves,
-                             const std::string& metric, Labels labels, py::array_t<float> lower,
-                             int n_threads) {
-  PrunedProblem problem{};
-  problem.rows = as_matrix(x);
-  problem.centers = as_matrix(centers);
-  problem.metric = parse_metric(metric);
-  problem.n_threads = n_threads;
-  require_same_width(problem.rows, problem.centers);
-  const std::int64_t n_clusters = problem.centers.rows;
-  const std::int64_t n_groups = (n_clusters + group_size() - 1) / group_size();
-  problem.names = checked_labels(names, n_clusters, n_clusters);
-  problem.places = checked_labels(places, n_clusters, n_clusters);
-  require(moves, {n_groups});
-  if (lower.ndim() != 2 || lower.shape(0) != n_groups || lower.shape(1) != problem.rows.rows ||
-      lower.strides(1) != sizeof(float) || lower.strides(0) % sizeof(float) != 0)
-    throw std::invalid_argument("shapes do not agree");
-  problem.lower_stride = lower.strides(0) / static_cast<py::ssize_t>(sizeof(float));
-  checked_labels(labels, problem.rows.rows, n_clusters);
-  problem.moves = moves.data();
-  std::int32_t* label = labels.mutable_data();
-  float* bounds = lower.mutable_data();
-  const PruningStatistics statistics = without_gil(
-      [&](Interrupt& interrupt) { return assign_pruned(problem, label, bounds, interrupt); });
-  return py::make_tuple(statistics.scored_pairs, statistics.decided_pairs);
-}
+// A pruner that checks what it is given.
+struct CheckedPruner {
+  CheckedPruner(std::int64_t n_rows, std::int64_t n_centers, const std::string& metric,
+                int n_threads, bool keep_rows)
+      : pruner(n_rows, n_centers, parse_metric(metric), n_threads, keep_rows) {}
+
+  void begin(const py::array& centers, const Labels& names) {
+    const Matrix matrix = as_matrix(centers);
+    if (matrix.rows != pruner.n_centers() || (dim != 0 && dim != matrix.dim))
+      throw std::invalid_argument("shapes do not agree");
+    dim = matrix.dim;
+    const std::int32_t* name = checked_labels(names, matrix.rows, matrix.rows);
+    without_gil([&](Interrupt& interrupt) { pruner.begin(matrix, name, interrupt); });
+  }
+
+  py::tuple assign(const py::array& x, std::int64_t first_row, bool anew, Labels labels) {
+    const Matrix matrix = as_matrix(x);
+    if (matrix.dim != dim || first_row < 0 || first_row + matrix.rows > pruner.n_rows())
+      throw std::invalid_argument("shapes do not agree");
+    checked_labels(labels, matrix.rows, pruner.n_centers());
+    std::int32_t* label = labels.mutable_data();
+    const PruningStatistics statistics = without_gil([&](Interrupt& interrupt) {
+      return pruner.assign(matrix, first_row, anew, label, interrupt);
+    });
+    return py::make_tuple(statistics.scored_pairs, statistics.decided_pairs);
+  }
+
+  py::tuple look_inside() const {
+    const PrunedRows& rows = pruner.state();
+    py::array_t<float> uppers({pruner.n_groups(), pruner.n_rows()}, rows.uppers.data());
+    py::array_t<float> bars(pruner.n_rows());
+    for (std::int64_t i = 0; i < pruner.n_rows(); ++i)
+      bars.mutable_at(i) = rows.records[static_cast<std::size_t>(i)].bar;
+    const Frame frame = pruner.screen().frame();
+    Doubles row_scales(pruner.n_rows());
+    for (std::int64_t i = 0; i < pruner.n_rows(); ++i)
+      row_scales.mutable_at(i) = rows.loaded[static_cast<std::size_t>(i)].scale;
+    return py::make_tuple(uppers, bars,
+                          Doubles(static_cast<py::ssize_t>(frame.shift.size()), frame.shift.data()),
+                          row_scales);
+  }
+
+  std::int64_t dim = 0;
+  Pruner pruner;
+};
 
 // A seeder and the arrays it looks at.
 struct OwningSeeder {
@@ -169,11 +187,18 @@ void bind_kmeans(py::module_& m) {
   m.def("column_moments", &moments_of_columns, py::arg("x").noconvert(),
         py::arg("scales").noconvert(), py::arg("low_scale"), py::arg("n_threads"));
 
-  m.def("group_size", &group_size);
-  m.def("assign_pruned", &assign_with_bounds, py::arg("x").noconvert(),
-        py::arg("centers").noconvert(), py::arg("names").noconvert(), py::arg("places").noconvert(),
-        py::arg("moves").noconvert(), py::arg("metric"), py::arg("labels").noconvert(),
-        py::arg("lower").noconvert(), py::arg("n_threads"));
+  py::class_<CheckedPruner>(m, "Pruner")
+      .def(py::init<std::int64_t, std::int64_t, const std::string&, int, bool>(), py::arg("n_rows"),
+           py::arg("n_centers"), py::arg("metric"), py::arg("n_threads"), py::arg("keep_rows"))
+      .def_static("bytes_per_row", &Pruner::bytes_per_row, py::arg("dim"), py::arg("n_centers"),
+                  py::arg("keep_rows"))
+      .def("begin", &CheckedPruner::begin, py::arg("centers").noconvert(),
+           py::arg("names").noconvert())
+      .def("assign", &CheckedPruner::assign, py::arg("x").noconvert(), py::arg("first_row"),
+           py::arg("anew"), py::arg("labels").noconvert())
+      .def_property_readonly("n_groups",
+                             [](const CheckedPruner& self) { return self.pruner.n_groups(); })
+      .def("look_inside", &CheckedPruner::look_inside);
 
   py::class_<OwningSeeder>(m, "Seeder")
       .def(py::init<const py::array&, const std::optional<Doubles>&, const std::string&, int>(),

@@ -10,6 +10,16 @@ constexpr double kUnit = 0x1p-24;  // rounding unit of float32
 
 }  // namespace
 
+ErrorBound::ErrorBound(const Screen& screen, double largest, double residual) {
+  const double norm = kSafety * largest + kUnderflow;
+  const double steps = (static_cast<double>(screen.candidates().dim) + 12.0) * kUnit;
+  const double arithmetic = steps < 0.5 ? kSafety * steps / (1.0 - steps) * norm : kInfiniteDouble;
+  const double euclidean = screen.is_euclidean() ? kSafety * 8.0 * kUnit * norm * norm : 0.0;
+  slope = static_cast<float>(kSafety * (arithmetic + residual) + kUnderflow);
+  offset = static_cast<float>(euclidean + kUnderflow * (1.0 + norm));
+  reach = static_cast<float>(kSafety * (norm + residual));
+}
+
 Packer::Packer(const Screen& screen)
     : read_(screen.candidates()),
       rows_(screen.kernels().panel_width * screen.padded_dim()),
@@ -44,7 +54,7 @@ Panels Panels::all(const Screen& screen, Precision precision, int n_threads, Int
 std::int64_t Panels::bytes(const Screen& screen, Precision precision) {
   const std::int64_t value = precision == Precision::kFloat32 ? 4 : 1;
   return screen.kernels().panel_width * (screen.padded_dim() * value + 8) +
-         static_cast<std::int64_t>(sizeof(Bounds));
+         static_cast<std::int64_t>(sizeof(ErrorBound));
 }
 
 void Panels::pack(std::int64_t slot, std::int64_t panel, Packer& packer) {
@@ -68,15 +78,8 @@ void Panels::pack(std::int64_t slot, std::int64_t panel, Packer& packer) {
   else
     pack_integers(slot, packer, largest_residual);
 
-  // The derivation is in docs/exactness.md.
-  const double norm = kSafety * std::sqrt(largest) + kUnderflow;
-  const double steps = (static_cast<double>(screen_->candidates().dim) + 12.0) * kUnit;
-  const double arithmetic = steps < 0.5 ? kSafety * steps / (1.0 - steps) * norm : kInfiniteDouble;
-  const double offset = screen_->is_euclidean() ? kSafety * 8.0 * kUnit * norm * norm : 0.0;
-  bounds_[static_cast<std::size_t>(slot)] = {
-      static_cast<float>(kSafety * (arithmetic + largest_residual) + kUnderflow),
-      static_cast<float>(offset + kUnderflow * (1.0 + norm)),
-      static_cast<float>(kSafety * (norm + largest_residual))};
+  bounds_[static_cast<std::size_t>(slot)] =
+      ErrorBound(*screen_, std::sqrt(largest), largest_residual);
 }
 
 void Panels::pack_values(std::int64_t slot, Packer& packer) {
@@ -101,7 +104,7 @@ void Panels::pack_integers(std::int64_t slot, Packer& packer, double& largest_re
 }
 
 void Panels::show(std::int64_t slot, Int8Tile& tile) const {
-  const Bounds& bounds = bounds_[static_cast<std::size_t>(slot)];
+  const ErrorBound& bounds = bounds_[static_cast<std::size_t>(slot)];
   tile.biases = biases_.data() + slot * width_;
   tile.slope = bounds.slope;
   tile.offset = bounds.offset;

@@ -26,6 +26,18 @@ class Aligned {
   std::unique_ptr<T, Free> data_;
 };
 
+// What a score is off by at most: norm of the row * slope + what rounding the row to integers lost
+// * reach + offset.  The derivation is in docs/exactness.md.
+struct ErrorBound {
+  ErrorBound() = default;
+  // For candidates of at most this norm, of which rounding to integers lost at most `residual`.
+  ErrorBound(const Screen& screen, double norm, double residual);
+
+  float slope;
+  float offset;
+  float reach;
+};
+
 // Scratch of whoever packs: one reader and the rows of one panel.
 class Packer {
  public:
@@ -56,11 +68,6 @@ class Panels {
   Precision precision() const { return precision_; }
 
  private:
-  struct Bounds {
-    float slope;
-    float offset;
-    float reach;
-  };
   void pack_values(std::int64_t slot, Packer& packer);
   void pack_integers(std::int64_t slot, Packer& packer, double& largest_residual);
 
@@ -72,7 +79,7 @@ class Panels {
   Aligned<std::uint8_t> integers_;
   std::vector<float> scales_;
   std::vector<float> biases_;
-  std::vector<Bounds> bounds_;
+  std::vector<ErrorBound> bounds_;
 };
 
 }  // namespace fastface

@@ -20,7 +20,7 @@ double scale_for(double norm) {
 }  // namespace
 
 Screen::Screen(const KernelTable& kernels, Metric metric, const Matrix& candidates, int n_threads,
-               Interrupt& interrupt)
+               Interrupt& interrupt, const Frame* frame)
     : kernels_(kernels),
       metric_(metric),
       candidates_(candidates),
@@ -28,8 +28,11 @@ Screen::Screen(const KernelTable& kernels, Metric metric, const Matrix& candidat
       padded_dim_(round_up(candidates.dim, kDimStep)),
       n_panels_((candidates.rows + kernels.panel_width - 1) / kernels.panel_width),
       shift_(static_cast<std::size_t>(candidates.dim), 0.0) {
-  if (is_euclidean()) choose_shift();
-  measure(n_threads, interrupt);
+  if (frame != nullptr)
+    take_frame(*frame);
+  else if (is_euclidean())
+    choose_shift();
+  measure(n_threads, interrupt, frame);
   if (kernels_.round_to_int8 != nullptr) try_rounding();
 }
 
@@ -50,8 +53,15 @@ void Screen::choose_shift() {
   shift_norm_ = std::sqrt(squares) / static_cast<double>(count);
 }
 
+void Screen::take_frame(const Frame& frame) {
+  shift_ = frame.shift;
+  double squares = 0.0;
+  for (const double value : shift_) squares += value * value;
+  shift_norm_ = std::sqrt(squares);
+}
+
 // Refuses bad candidates, keeps the norms that the cosine metric divides by, and finds the scale.
-void Screen::measure(int n_threads, Interrupt& interrupt) {
+void Screen::measure(int n_threads, Interrupt& interrupt, const Frame* frame) {
   constexpr std::int64_t kRows = 256;
   const std::int64_t n_blocks = (candidates_.rows + kRows - 1) / kRows;
   std::vector<double> largest(static_cast<std::size_t>(n_blocks), 0.0);
@@ -80,8 +90,11 @@ void Screen::measure(int n_threads, Interrupt& interrupt) {
       }
     };
   });
-  if (metric_ != Metric::kCosine)
-    scale_ = scale_for(std::sqrt(*std::max_element(largest.begin(), largest.end())));
+  if (!is_cosine()) {
+    const double norm = std::sqrt(*std::max_element(largest.begin(), largest.end()));
+    scale_ = frame != nullptr ? frame->scale : scale_for(norm);
+    largest_norm_ = norm * scale_;
+  }
   const double safe = std::min(kBlindNorm, (kLargestNorm - shift_norm_) * 0.5 * scale_);
   largest_safe_ = safe * safe;
 }

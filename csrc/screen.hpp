@@ -36,10 +36,17 @@ struct LoadedRow {
   double own_norm;  // of the row itself, that the definition divides by; only for cosine
 };
 
+// Where operands are shifted to, and how they are scaled.
+struct Frame {
+  std::vector<double> shift;
+  double scale;  // t of the candidates; not for cosine
+};
+
 class Screen {
  public:
+  // In a frame of its own, or in a given one.
   Screen(const KernelTable& kernels, Metric metric, const Matrix& candidates, int n_threads,
-         Interrupt& interrupt);
+         Interrupt& interrupt, const Frame* frame = nullptr);
 
   const KernelTable& kernels() const { return kernels_; }
   Metric metric() const { return metric_; }
@@ -58,6 +65,13 @@ class Screen {
   // t of the candidates; not for cosine.
   double scale() const { return scale_; }
 
+  Frame frame() const { return {shift_, scale_}; }
+
+  // Whether the candidates, as shifted and scaled, are near enough to one in norm for float32.
+  bool fits_frame() const {
+    return is_cosine() || (largest_norm_ < kFarFromOne && (largest_norm_ > 1.0 / kFarFromOne));
+  }
+
   // Whether 8-bit integers keep enough of the candidates to tell them apart.
   bool rounds_well() const { return rounds_well_; }
 
@@ -74,8 +88,12 @@ class Screen {
   float bar_at(double key, const LoadedRow& loaded) const;
 
  private:
+  static constexpr double kFarFromOne = 0x1p16;
+
+  bool is_cosine() const { return metric_ == Metric::kCosine; }
   void choose_shift();
-  void measure(int n_threads, Interrupt& interrupt);
+  void take_frame(const Frame& frame);
+  void measure(int n_threads, Interrupt& interrupt, const Frame* frame);
   void try_rounding();
 
   const KernelTable& kernels_;
@@ -86,6 +104,7 @@ class Screen {
   std::int64_t n_panels_;
   bool rounds_well_ = false;
   double scale_ = 1.0;       // t of the candidates; not for cosine
+  double largest_norm_ = 0;  // of the candidates as shifted and scaled; not for cosine
   double largest_safe_ = 0;  // squares below it need no second look
   double shift_norm_ = 0.0;
   std::vector<double> shift_;

@@ -50,18 +50,24 @@ def column_range(x: NDArray[Any], n_threads: int) -> NDArray[np.float64]: ...
 def column_moments(
     x: NDArray[Any], scales: NDArray[np.float64], low_scale: float, n_threads: int
 ) -> NDArray[np.int64]: ...
-def group_size() -> int: ...
-def assign_pruned(
-    x: NDArray[Any],
-    centers: NDArray[Any],
-    names: NDArray[np.int32],
-    places: NDArray[np.int32],
-    moves: NDArray[np.float32],
-    metric: str,
-    labels: NDArray[np.int32],
-    lower: NDArray[np.float32],
-    n_threads: int,
-) -> tuple[int, int]: ...
+
+class Pruner:
+    def __init__(
+        self, n_rows: int, n_centers: int, metric: str, n_threads: int, keep_rows: bool
+    ) -> None: ...
+    @staticmethod
+    def bytes_per_row(dim: int, n_centers: int, keep_rows: bool) -> int: ...
+    @property
+    def n_groups(self) -> int: ...
+    def begin(self, centers: NDArray[Any], names: NDArray[np.int32]) -> None: ...
+    def assign(
+        self, x: NDArray[Any], first_row: int, anew: bool, labels: NDArray[np.int32]
+    ) -> tuple[int, int]: ...
+    def look_inside(
+        self,
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]
+    ]: ...
 
 class PreparedCandidates:
     def __init__(self, y: NDArray[Any], metric: str, n_threads: int) -> None: ...

@@ -44,7 +44,6 @@ struct ScoreTile {
   float offset;              // likewise
   float* scores;             // out: [tile_rows][panel_width], if anybody survived
   std::uint32_t* survivors;  // out: bit c of survivors[r]: candidate c may matter to row r
-  float* best;               // out: [tile_rows], the highest scores; bounding kernels only
 
   const float* rows;        // [tile_rows][row_stride]
   std::int64_t row_stride;  // in values
@@ -61,6 +60,43 @@ struct Int8Tile : ScoreTile {
   const float* row_scales;          // [tile_rows]
   const std::int32_t* row_offsets;  // [tile_rows], 128 times the sum of the row's integers
   const float* column_scales;       // [panel_width]
+};
+
+// What bounds know of a row.
+struct alignas(16) RowRecord {
+  float scale;     // row = scale * integers + residual
+  float norm;      // rounded up
+  float residual;  // norm of what rounding to integers lost, rounded up
+  float bar;       // a true score below it does not matter
+};
+
+// One group of centers against some rows, wherever those stand: the scores as in ScoreTile, and an
+// upper bound of each row's best.  In integers a row is scale * (uint8 - 128), a center
+// column_scales[c] * int8.
+struct GroupTile {
+  std::int64_t dim;               // a multiple of kGroupDimStep
+  const void* const* rows;        // [group_rows], float32 or uint8
+  const RowRecord* records;       // [group_rows]
+  const float* panel;             // [dim][group_width]
+  const std::int8_t* int8_panel;  // or [dim / 4][group_width][4]
+  const float* biases;            // [group_width]
+  const float* column_scales;     // [group_width]
+  const std::int32_t* starts;     // [group_width], -128 times the sum of the center's integers
+  float slope;                    // a score is off by at most norm * slope + residual * reach +
+  float reach;                    // offset
+  float offset;
+  float* uppers;             // out: [group_rows], bounds of the best score
+  float* scores;             // out: [group_rows][group_width], of rows that reached the bar
+  std::uint32_t* survivors;  // out: bit c of survivors[r]: center c may matter to row r
+};
+constexpr int kMaxGroupRows = 16;
+constexpr int kMaxGroupWidth = 16;
+constexpr std::int64_t kGroupDimStep = 8;
+
+// How far up the bounds of one group go when its centers move.
+struct Lift {
+  float move;    // times the norm of the row
+  float offset;  // and this
 };
 
 // A bar has to stand this much below the score it comes from, relative to that score, to cover the
@@ -104,16 +140,26 @@ struct KernelTable {
   std::uint32_t (*score_tile)(const ScoreTile& tile);
   // The same for the single nearest candidate: raises the bars to what this tile proves.
   std::uint32_t (*score_tile_raising)(const ScoreTile& tile);
-  // The same, telling the best score of every row as well.
-  std::uint32_t (*score_tile_bounding)(const ScoreTile& tile);
   // The same with a single row: tile.rows has one row, the per-row arrays one entry.
   std::uint32_t (*score_row)(const ScoreTile& tile);
 
   // On 8-bit integers; null where that is not faster.
   std::uint32_t (*score_tile_int8)(const Int8Tile& tile);
   std::uint32_t (*score_tile_int8_raising)(const Int8Tile& tile);
-  std::uint32_t (*score_tile_int8_bounding)(const Int8Tile& tile);
   Int8Row (*round_to_int8)(const float* row, std::int64_t padded_dim, std::int8_t* out);
+
+  // Groups of centers: scores a tile, and returns which of its rows reached their bar, a bit each.
+  int group_rows;
+  int group_width;
+  std::uint32_t (*score_group)(const GroupTile& tile);
+  std::uint32_t (*score_group_int8)(const GroupTile& tile);  // null where that is not faster
+  // Lifts the bounds of some rows, and marks in `needs` those whose bound is not below their bar.
+  void (*lift_bounds)(const Lift& lift, const float* norms, const float* bars, std::int64_t count,
+                      float* uppers, std::int32_t* needs);
+  // Lists the rows whose bound is not below their bar, and returns how many they are.  `rows` has
+  // room for kMaxGroupRows more than `count`.
+  std::int32_t (*list_wanted)(const float* uppers, const float* bars, std::int64_t count,
+                              std::int32_t* rows);
 
   void (*distance_tile[kMetrics])(const DistanceTile& tile);
 

@@ -84,33 +84,19 @@ class CpuKMeans:
         """Return the norm of every row."""
         return _kernels.row_norms(X, n_threads)
 
-    def group_size(self) -> int:
-        """Return how many centers make a group for `assign_pruned`."""
-        return _kernels.group_size()
+    def pruner_bytes(self, n_features: int, n_clusters: int, keep_rows: bool) -> int:
+        """Return the bytes that a pruner takes for a row."""
+        return _kernels.Pruner.bytes_per_row(n_features, n_clusters, keep_rows)
 
-    def assign_pruned(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        names: NDArray[np.int32],
-        places: NDArray[np.int32],
-        moves: NDArray[np.float32],
-        metric: str,
-        labels: NDArray[np.int32],
-        lower: NDArray[np.float32],
-        *,
-        n_threads: int = 1,
-    ) -> tuple[int, int]:
-        """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
+    def pruner(
+        self, n_rows: int, n_clusters: int, metric: str, *, n_threads: int = 1, keep_rows: bool
+    ) -> _kernels.Pruner:
+        """Return what leaves out groups of centers that cannot hold a row's nearest.
 
-        `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
-        ``places`` the inverse.  ``lower[g, i]`` bounds the distance of row i to group g from below
-        once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
-        row and group were scored, and how many pairs of row and center the definition decided.
+        With `keep_rows` it holds the rows in the form in which they are scored, where that form is
+        smaller than they are.
         """
-        return _kernels.assign_pruned(
-            X, centers, names, places, moves, metric, labels, lower, n_threads
-        )
+        return _kernels.Pruner(n_rows, n_clusters, metric, n_threads, keep_rows)
 
     def seeder(
         self, X: Matrix, weights: NDArray[np.float64] | None, metric: str, *, n_threads: int = 1

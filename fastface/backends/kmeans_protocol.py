@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KMeansKernels", "Seeder"]
+__all__ = ["KMeansKernels", "Pruner", "Seeder"]
 
 Matrix = NDArray[Any]
 
@@ -47,6 +47,37 @@ class Seeder(Protocol):
 
     def accept(self, which: int) -> None:
         """Add a candidate of the last `evaluate`."""
+        ...
+
+
+class Pruner(Protocol):
+    """Finds the nearest center of every row, pass by pass, while centers move.
+
+    It keeps an upper bound on the score of every row in every group of centers, and looks only at
+    groups whose bound reaches what the row's own center scores.
+    """
+
+    @property
+    def n_groups(self) -> int:
+        """Return the number of groups."""
+        ...
+
+    def begin(self, centers: Matrix, names: NDArray[np.int32]) -> None:
+        """Begin a pass: `centers` stand group by group, and ``names[i]`` is the label of the i-th.
+
+        The order has to stay as it is until all rows are assigned anew.
+        """
+        ...
+
+    def assign(
+        self, x: Matrix, first_row: int, anew: bool, labels: NDArray[np.int32]
+    ) -> tuple[int, int]:
+        """Bring `labels`, those of the last pass, up to date for rows from `first_row` on.
+
+        With `anew`, no bounds of these rows are known, and any labels will do, good ones best.
+        Returns how many pairs of row and group were scored, and how many pairs of row and center
+        the definition decided.
+        """
         ...
 
 
@@ -107,29 +138,17 @@ class KMeansKernels(Protocol):
         """Return the norm of every row."""
         ...
 
-    def group_size(self) -> int:
-        """Return how many centers make a group for `assign_pruned`."""
+    def pruner_bytes(self, n_features: int, n_clusters: int, keep_rows: bool) -> int:
+        """Return the bytes that a pruner takes for a row."""
         ...
 
-    def assign_pruned(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        names: NDArray[np.int32],
-        places: NDArray[np.int32],
-        moves: NDArray[np.float32],
-        metric: str,
-        labels: NDArray[np.int32],
-        lower: NDArray[np.float32],
-        *,
-        n_threads: int = 1,
-    ) -> tuple[int, int]:
-        """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
+    def pruner(
+        self, n_rows: int, n_clusters: int, metric: str, *, n_threads: int = 1, keep_rows: bool
+    ) -> Pruner:
+        """Return what leaves out groups of centers that cannot hold a row's nearest.
 
-        `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
-        ``places`` the inverse.  ``lower[g, i]`` bounds the distance of row i to group g from below
-        once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
-        row and group were scored, and how many pairs of row and center the definition decided.
+        With `keep_rows` it holds the rows in the form in which they are scored, where that form is
+        smaller than they are.
         """
         ...
 

@@ -14,7 +14,14 @@ from fastface.backends.reference import (
     distance_keys,
 )
 
-__all__ = ["ReferenceKMeans", "ReferenceSeeder", "own_keys", "row_norms", "squared_norms"]
+__all__ = [
+    "ReferenceKMeans",
+    "ReferencePruner",
+    "ReferenceSeeder",
+    "own_keys",
+    "row_norms",
+    "squared_norms",
+]
 
 Matrix = NDArray[Any]
 
@@ -105,6 +112,47 @@ class ReferenceSeeder:
         self.nearest = self._tried[which]
 
 
+class ReferencePruner:
+    """Leaves nothing out: what labels a pruner has to come to.
+
+    Parameters
+    ----------
+    kernels : ReferenceKMeans
+        Finds the nearest of all.
+    n_clusters : int
+        Number of centers.
+    metric : {"sqeuclidean", "cosine"}
+        Distance.
+    """
+
+    n_groups = 1
+
+    def __init__(self, kernels: ReferenceKMeans, n_clusters: int, metric: str) -> None:
+        self._kernels = kernels
+        self._n_clusters = n_clusters
+        self._metric = metric
+
+    def begin(self, centers: Matrix, names: NDArray[np.int32]) -> None:
+        """Begin a pass: `centers` stand group by group, and ``names[i]`` is the label of the i-th.
+
+        The order has to stay as it is until all rows are assigned anew.
+        """
+        self._centers = np.empty_like(centers)
+        self._centers[names] = centers
+
+    def assign(
+        self, x: Matrix, first_row: int, anew: bool, labels: NDArray[np.int32]
+    ) -> tuple[int, int]:
+        """Bring `labels`, those of the last pass, up to date for rows from `first_row` on.
+
+        With `anew`, no bounds of these rows are known, and any labels will do, good ones best.
+        Returns how many pairs of row and group were scored, and how many pairs of row and center
+        the definition decided.
+        """
+        labels[:] = self._kernels.nearest_center(x, self._centers, self._metric)
+        return len(x), len(x) * self._n_clusters
+
+
 class ReferenceKMeans:
     """Slow, plain and right."""
 
@@ -190,32 +238,19 @@ class ReferenceKMeans:
         """Return the norm of every row."""
         return row_norms(X)
 
-    def group_size(self) -> int:
-        """Return how many centers make a group for `assign_pruned`."""
-        return 32
+    def pruner_bytes(self, n_features: int, n_clusters: int, keep_rows: bool) -> int:
+        """Return the bytes that a pruner takes for a row."""
+        return 0
 
-    def assign_pruned(
-        self,
-        X: Matrix,
-        centers: Matrix,
-        names: NDArray[np.int32],
-        places: NDArray[np.int32],
-        moves: NDArray[np.float32],
-        metric: str,
-        labels: NDArray[np.int32],
-        lower: NDArray[np.float32],
-        *,
-        n_threads: int = 1,
-    ) -> tuple[int, int]:
-        """Bring `labels` up to date, leaving out groups of centers that cannot hold the nearest.
+    def pruner(
+        self, n_rows: int, n_clusters: int, metric: str, *, n_threads: int = 1, keep_rows: bool
+    ) -> ReferencePruner:
+        """Return what leaves out groups of centers that cannot hold a row's nearest.
 
-        `centers` are in the order of the groups; ``names[i]`` is the label of ``centers[i]``, and
-        ``places`` the inverse.  ``lower[g, i]`` bounds the distance of row i to group g from below
-        once ``moves[g]`` is taken off, and is brought up to date too.  Returns how many pairs of
-        row and group were scored, and how many pairs of row and center the definition decided.
+        With `keep_rows` it holds the rows in the form in which they are scored, where that form is
+        smaller than they are.
         """
-        labels[:] = self.nearest_center(X, centers[places], metric)
-        return lower.size, lower.size * self.group_size()
+        return ReferencePruner(self, n_clusters, metric)
 
     def seeder(
         self, X: Matrix, weights: NDArray[np.float64] | None, metric: str, *, n_threads: int = 1

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "cpu/fill_table.hpp"
+#include "cpu/groups.hpp"
 
 namespace fastface {
 namespace {
@@ -84,7 +85,7 @@ inline float largest(__m256 x) {
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-template <int kTile, bool kRaising, bool kBounding = false>
+template <int kTile, bool kRaising>
 std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
@@ -106,7 +107,6 @@ std::uint32_t score_tile(const ScoreTile& tile) {
     const __m256 best = _mm256_max_ps(acc.at[r][0], acc.at[r][1]);
     const int mask = _mm256_movemask_ps(reaches(best, _mm256_broadcast_ss(threshold + r)));
     reached |= std::uint32_t{mask != 0} << r;
-    if (kBounding) tile.best[r] = largest(best);
   }
   if (reached == 0) return 0;
 
@@ -130,6 +130,49 @@ std::uint32_t score_tile(const ScoreTile& tile) {
     }
     tile.survivors[r] =
         join(reaches(left, _mm256_set1_ps(limit)), reaches(right, _mm256_set1_ps(limit)));
+  }
+  return reached;
+}
+
+std::uint32_t score_group(const GroupTile& tile) {
+  Accumulators<kRows> acc;
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) acc.at[r][0] = acc.at[r][1] = _mm256_setzero_ps();
+  const float* row[kRows];
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) row[r] = static_cast<const float*>(tile.rows[r]);
+  for (std::int64_t d = 0; d < tile.dim; d += kDimStep) {
+#pragma GCC unroll 4
+    for (int step = 0; step < kDimStep; ++step) {
+      const __m256 left = _mm256_load_ps(tile.panel + (d + step) * kWidth);
+      const __m256 right = _mm256_load_ps(tile.panel + (d + step) * kWidth + 8);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        const __m256 x = _mm256_broadcast_ss(row[r] + d + step);
+        add_product(acc.at[r][0], x, left);
+        add_product(acc.at[r][1], x, right);
+      }
+    }
+  }
+  const __m256 bias_left = _mm256_loadu_ps(tile.biases);
+  const __m256 bias_right = _mm256_loadu_ps(tile.biases + 8);
+  std::uint32_t reached = 0;
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 first = _mm256_sub_ps(acc.at[r][0], bias_left);
+    const __m256 second = _mm256_sub_ps(acc.at[r][1], bias_right);
+    const RowRecord& record = tile.records[r];
+    const float error = record.norm * tile.slope + tile.offset;
+    // Scores are numbers: rows that could overflow have no operands (Screen::load).
+    const float upper = largest(_mm256_max_ps(first, second)) + error;
+    tile.uppers[r] = upper;
+    if (!(upper < record.bar)) {
+      reached |= std::uint32_t{1} << r;
+      _mm256_storeu_ps(tile.scores + r * kWidth, first);
+      _mm256_storeu_ps(tile.scores + r * kWidth + 8, second);
+      const __m256 threshold = _mm256_set1_ps(record.bar - error);
+      tile.survivors[r] = join(reaches(first, threshold), reaches(second, threshold));
+    }
   }
   return reached;
 }
@@ -201,7 +244,6 @@ const KernelTable* avx2_kernels() {
     t.panel_width = kWidth;
     t.score_tile = score_tile<kRows, false>;
     t.score_tile_raising = score_tile<kRows, true>;
-    t.score_tile_bounding = score_tile<kRows, false, true>;
     t.score_row = score_tile<1, false>;
     t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
     t.distance_tile[1] = distance_tile<Metric::kEuclidean>;
@@ -209,6 +251,11 @@ const KernelTable* avx2_kernels() {
     t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
     fill_row_kernels<Simd>(t);
     t.faces = avx2_face_kernels();
+    t.group_rows = kRows;
+    t.group_width = kWidth;
+    t.score_group = score_group;
+    t.lift_bounds = lift_bounds;
+    t.list_wanted = list_wanted;
     return t;
   }();
   return &table;

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "cpu/fill_table.hpp"
+#include "cpu/isa/avx512_groups.hpp"
 
 namespace fastface {
 namespace {
@@ -80,31 +81,8 @@ inline std::uint32_t join(__mmask16 left, __mmask16 right) {
   return static_cast<std::uint32_t>(left) | static_cast<std::uint32_t>(right) << 16;
 }
 
-// The largest lane of every vector, four vectors at a time.
-template <int kTile>
-inline __attribute__((always_inline)) void store_maxima(const __m512 (&x)[kTile], float* out) {
-  static_assert(kTile == 1 || kTile % 4 == 0, "vectors come in fours");
-  if constexpr (kTile == 1) {
-    out[0] = _mm512_reduce_max_ps(x[0]);
-  } else {
-#pragma GCC unroll 3
-    for (int r = 0; r < kTile; r += 4) {
-      const __m512 ab =
-          _mm512_max_ps(_mm512_unpacklo_ps(x[r], x[r + 1]), _mm512_unpackhi_ps(x[r], x[r + 1]));
-      const __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(x[r + 2], x[r + 3]),
-                                      _mm512_unpackhi_ps(x[r + 2], x[r + 3]));
-      const __m512 abcd =
-          _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-      const __m256 half =
-          _mm256_max_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
-      _mm_storeu_ps(out + r,
-                    _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
-    }
-  }
-}
-
 // Holds the scores of a tile against the bars of its rows; `errors` has one lane a row.
-template <int kTile, bool kRaising, bool kBounding = false>
+template <int kTile, bool kRaising>
 inline __attribute__((always_inline)) std::uint32_t hold_to_bars(const ScoreTile& tile,
                                                                  __m512 errors,
                                                                  const Accumulators<kTile>& acc) {
@@ -120,12 +98,6 @@ inline __attribute__((always_inline)) std::uint32_t hold_to_bars(const ScoreTile
     // The maximum loses a NaN only to a number; where NaN occurs, thresholds are -infinity.
     const __m512 best = _mm512_max_ps(acc.at[r][0], acc.at[r][1]);
     reached |= std::uint32_t{reaches(best, _mm512_set1_ps(threshold[r])) != 0} << r;
-  }
-  if (kBounding) {
-    __m512 best[kTile];
-#pragma GCC unroll 12
-    for (int r = 0; r < kTile; ++r) best[r] = _mm512_max_ps(acc.at[r][0], acc.at[r][1]);
-    store_maxima<kTile>(best, tile.best);
   }
   if (reached == 0) return 0;
 
@@ -158,7 +130,7 @@ inline __m512 load_lanes(const float* values) {
   return _mm512_maskz_loadu_ps((1u << kTile) - 1, values);
 }
 
-template <int kTile, bool kRaising, bool kBounding = false>
+template <int kTile, bool kRaising>
 std::uint32_t score_tile(const ScoreTile& tile) {
   Accumulators<kTile> acc;
   multiply<kTile>(tile.rows, tile.row_stride, tile.panel, tile.dim, acc);
@@ -173,7 +145,7 @@ std::uint32_t score_tile(const ScoreTile& tile) {
   const __m512 errors =
       _mm512_add_ps(_mm512_mul_ps(load_lanes<kTile>(tile.norms), _mm512_set1_ps(tile.slope)),
                     _mm512_set1_ps(tile.offset));
-  return hold_to_bars<kTile, kRaising, kBounding>(tile, errors, acc);
+  return hold_to_bars<kTile, kRaising>(tile, errors, acc);
 }
 
 template <Metric kMetric>
@@ -233,7 +205,6 @@ inline KernelTable avx512_table() {
   t.panel_width = kWidth;
   t.score_tile = score_tile<kRows, false>;
   t.score_tile_raising = score_tile<kRows, true>;
-  t.score_tile_bounding = score_tile<kRows, false, true>;
   t.score_row = score_tile<1, false>;
   t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
   t.distance_tile[1] = distance_tile<Metric::kEuclidean>;
@@ -241,6 +212,7 @@ inline KernelTable avx512_table() {
   t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
   fill_row_kernels<Simd>(t);
   t.faces = avx512_face_kernels();
+  fill_group_kernels(t);
   return t;
 }
 

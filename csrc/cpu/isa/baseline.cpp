@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cpu/fill_table.hpp"
+#include "cpu/groups.hpp"
 
 namespace fastface {
 namespace {
@@ -70,7 +71,7 @@ struct Simd {
   }
 };
 
-template <int kTile, bool kRaising, bool kBounding = false>
+template <int kTile, bool kRaising>
 std::uint32_t score_tile(const ScoreTile& tile) {
   float acc[kTile][kWidth] = {};
   for (std::int64_t d = 0; d < tile.dim; ++d)
@@ -86,7 +87,6 @@ std::uint32_t score_tile(const ScoreTile& tile) {
       scores[c] = acc[r][c] - tile.biases[c];
       best = scores[c] > best ? scores[c] : best;
     }
-    if (kBounding) tile.best[r] = best;
     if (kRaising) {
       const float proven = best - error;
       const float bar = proven - (tile.slacks[r] + kBarSlack * __builtin_fabsf(proven));
@@ -101,6 +101,17 @@ std::uint32_t score_tile(const ScoreTile& tile) {
     reached |= std::uint32_t{mask != 0} << r;
   }
   return reached;
+}
+
+std::uint32_t score_group(const GroupTile& tile) {
+  float scores[kRows][kWidth] = {};
+  for (std::int64_t d = 0; d < tile.dim; ++d)
+    for (int r = 0; r < kRows; ++r)
+      for (int c = 0; c < kWidth; ++c)
+        scores[r][c] += static_cast<const float*>(tile.rows[r])[d] * tile.panel[d * kWidth + c];
+  for (int r = 0; r < kRows; ++r)
+    for (int c = 0; c < kWidth; ++c) scores[r][c] -= tile.biases[c];
+  return hold_group_to_bars(tile, scores);
 }
 
 template <Metric kMetric>
@@ -151,7 +162,6 @@ const KernelTable* baseline_kernels() {
     t.panel_width = kWidth;
     t.score_tile = score_tile<kRows, false>;
     t.score_tile_raising = score_tile<kRows, true>;
-    t.score_tile_bounding = score_tile<kRows, false, true>;
     t.score_row = score_tile<1, false>;
     t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
     t.distance_tile[1] = distance_tile<Metric::kEuclidean>;
@@ -159,6 +169,11 @@ const KernelTable* baseline_kernels() {
     t.distance_tile[3] = distance_tile<Metric::kInnerProduct>;
     fill_row_kernels<Simd>(t);
     t.faces = baseline_face_kernels();
+    t.group_rows = kRows;
+    t.group_width = kWidth;
+    t.score_group = score_group;
+    t.lift_bounds = lift_bounds;
+    t.list_wanted = list_wanted;
     return t;
   }();
   return &table;

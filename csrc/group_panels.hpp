@@ -1,0 +1,46 @@
+// Centers packed a group side by side, in the layout that tiles of groups read.
+#pragma once
+
+#include <vector>
+
+#include "panels.hpp"
+
+namespace fastface {
+
+class GroupPanels {
+ public:
+  // Packs the candidates of the screen, `group_width` of them a group, by several threads.
+  GroupPanels(const Screen& screen, Precision precision, int n_threads, Interrupt& interrupt);
+
+  Precision precision() const { return precision_; }
+  std::int64_t n_groups() const { return n_groups_; }
+  std::int64_t padded_dim() const { return padded_dim_; }
+
+  // Half the squared norm of a center as the screen scales it: what its scores are less by.
+  double half_squares(std::int64_t center) const {
+    return half_squares_[static_cast<std::size_t>(center)];
+  }
+
+  // Lets a tile read a group.
+  void show(std::int64_t group, GroupTile& tile) const;
+
+ private:
+  struct Scratch;
+  void pack(std::int64_t group, Scratch& scratch);
+  double pack_integers(std::int64_t group, Scratch& scratch);
+
+  const Screen* screen_;
+  Precision precision_;
+  int width_;
+  std::int64_t padded_dim_;
+  std::int64_t n_groups_;
+  Aligned<float> values_;
+  Aligned<std::int8_t> integers_;
+  std::vector<float> scales_;
+  std::vector<std::int32_t> starts_;
+  std::vector<float> biases_;
+  std::vector<double> half_squares_;
+  std::vector<ErrorBound> bounds_;
+};
+
+}  // namespace fastface
