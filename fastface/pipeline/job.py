@@ -253,10 +253,10 @@ def _check(method: str, workers: int | None) -> int:
     return check_integer(workers, name="workers", low=1)
 
 
-def _methods() -> tuple[str, ...]:
+def _methods() -> list[str]:
     from fastface.identities.estimator import METHODS
 
-    return METHODS
+    return list(METHODS)
 
 
 def _import_grouping() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import pickle
+import subprocess
 import sys
 import threading
 
@@ -218,3 +219,29 @@ def test_wrong_landmark_file(monkeypatch):
     monkeypatch.setattr(dlib_models, "_LANDMARK_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="SHA-256"):
         dlib_models._find_landmark_file()
+
+
+def test_copies_bring_the_templates(one_face) -> None:
+    """So that workers need not let dlib unpack them, which takes half a second."""
+    detector = create_detector("dlib-hog")
+    detector.prepare()
+    copy = pickle.loads(pickle.dumps(detector))
+    copy._models.hog_bytes = None  # not to be asked again
+    assert [d.box for d in copy.detect(one_face)] == [d.box for d in detector.detect(one_face)]
+
+
+def test_finds_faces_without_a_cache(one_face, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTFACE_CACHE_DIR", str(tmp_path / "file"))
+    assert len(create_detector("dlib-hog").detect(one_face)) == 1
+
+
+def test_workers_and_the_job_start_light() -> None:
+    """What groups people takes a second to import, which photos must not wait for."""
+    code = (
+        "import sys; from fastface.faces import FaceExtractor; FaceExtractor().prepare();"
+        "import fastface.pipeline.job;"
+        "print(*{'numba', 'scipy', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
