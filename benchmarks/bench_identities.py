@@ -136,8 +136,8 @@ def many(n: int, n_people: int) -> list[list[Any]]:
     start = time.perf_counter()
     model.update(source.rows(n, n + UPDATE))
     print(
-        f"{n} faces: graph {seconds['neighbors']:.1f} s, people {seconds['people']:.1f} s, confidence"
-        f" {seconds['confidence']:.1f} s; update with {UPDATE} faces"
+        f"{n} faces: graph {seconds['neighbors']:.1f} s, people {seconds['people']:.1f} s,"
+        f" confidence {seconds['confidence']:.1f} s; update with {UPDATE} faces"
         f" {time.perf_counter() - start:.1f} s; peak memory {peak:.2f} GiB"
     )
     return [row]

@@ -29,8 +29,6 @@ BELOW: dict[str, tuple[str, ...]] = {
     "runtimes": ("models",),
     "models": (),
     "faces": ("runtimes", "models", "backends"),
-    "identities": ("graph",),
-    "faces": ("runtimes", "models"),
     "identities": ("graph", "kmeans"),
     "graph": ("distances",),
     "distances": ("prepared", "backends"),
