@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.metadata
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from fastface import IdentityClustering
 from fastface.metrics import bcubed_scores, pairwise_scores
 
 FACES = ROOT.parent / "shared" / "faces"
+UPDATE = 1000  # faces that come late
 SETS = ("celeba", "lfw", "orl", "yale", "cmu")
 HEADERS = ["set", "method", "faces", "people", "found", "pair P", "pair R", "pair F"]
 HEADERS += ["BCubed P", "BCubed R", "BCubed F", "seconds"]
@@ -67,7 +69,13 @@ def ours(method: str, **options: Any) -> Method:
 METHODS: dict[str, Method] = {
     "fastface overlap-linkage": ours("overlap-linkage"),
     "fastface, cutoff estimated": ours("overlap-linkage", cutoff="estimate"),
+    "fastface map-equation": ours("map-equation"),
+    "fastface fc-es": ours("fc-es"),
     "fastface chinese-whispers": ours("chinese-whispers"),
+    "fastface rank-order": ours("rank-order"),
+    "fastface dbscan": ours("dbscan"),
+    "fastface hdbscan": ours("hdbscan"),
+    "fastface components": ours("components"),
     "dlib chinese whispers": dlib_chinese_whispers,
     "scikit-learn average linkage": average_linkage,
     "scikit-learn DBSCAN": dbscan,
@@ -91,8 +99,6 @@ def score(name: str, method: str, people: Sequence[str], labels: Any, seconds: f
 def crops(sets: Sequence[str]) -> list[list[Any]]:
     """Group the stored descriptors of each set by every method."""
     rows = []
-    ours("auto")(np.eye(4))  # compile outside the timing
-    ours("chinese-whispers")(np.eye(4))
     for name in sets:
         with np.load(FACES / name / "embeddings.npz", allow_pickle=False) as file:
             embeddings = file["emb"]
@@ -105,6 +111,36 @@ def crops(sets: Sequence[str]) -> list[list[Any]]:
             labels = group(embeddings)
             rows.append(score(name, method, people, labels, time.perf_counter() - start))
     return rows
+
+
+def many(n: int, n_people: int) -> list[list[Any]]:
+    """Group synthetic faces, and tell what the graph, the grouping and an update take."""
+    from benchmarks.synthetic_people import SyntheticPeople
+
+    source = SyntheticPeople(n + UPDATE, n_people)
+    faces, people = source.rows(0, n), source.person_ids
+    seconds: dict[str, float] = {}
+    last = ["", time.perf_counter()]
+
+    def tell(step: str) -> None:
+        now = time.perf_counter()
+        seconds[str(last[0])] = now - float(last[1])
+        last[:] = [step, now]
+
+    model = IdentityClustering(callback=tell).fit(faces)
+    tell("")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    row = score(
+        "synthetic", "fastface overlap-linkage", people[:n], model.labels_, sum(seconds.values())
+    )
+    start = time.perf_counter()
+    model.update(source.rows(n, n + UPDATE))
+    print(
+        f"{n} faces: graph {seconds['neighbors']:.1f} s, people {seconds['people']:.1f} s,"
+        f" confidence {seconds['confidence']:.1f} s; update with {UPDATE} faces"
+        f" {time.perf_counter() - start:.1f} s; peak memory {peak:.2f} GiB"
+    )
+    return [row]
 
 
 def photos(limit: int | None) -> list[list[Any]]:
@@ -182,6 +218,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--smoke", action="store_true", help="small sets: does it still run?")
     parser.add_argument("--photos", action="store_true", help="from whole photos to people")
     parser.add_argument("--limit", type=int, help="with --photos: so many photos only")
+    parser.add_argument("--many", type=int, help="so many synthetic faces besides, as 1000000")
     options = parser.parse_args(argv)
     if not FACES.is_dir():
         print(f"the labelled photos are not at {FACES}: nothing to score")
@@ -190,6 +227,8 @@ def main(argv: Sequence[str]) -> int:
         rows = photos(options.limit)
     else:
         rows = crops(("yale", "cmu") if options.smoke else SETS)
+    if options.many:
+        rows += many(options.many, max(1, options.many // 20))
     print_table(HEADERS, rows)
     name = "identities-photos" if options.photos else "identities"
     results = {"rows": [dict(zip(HEADERS, row, strict=True)) for row in rows]}

@@ -1,4 +1,4 @@
-"""Scores of a grouping against true labels: pairwise and BCubed precision, recall and F.
+"""Scores of a grouping against true labels, and of distances against who is who.
 
 References
 ----------
@@ -15,7 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastface.errors import InvalidInputError
 
-__all__ = ["Scores", "bcubed_scores", "pairwise_scores"]
+__all__ = [
+    "Scores",
+    "bcubed_scores",
+    "normalized_mutual_information",
+    "pairwise_scores",
+    "verification_rates",
+]
 
 
 class Scores(NamedTuple):
@@ -147,3 +153,84 @@ def bcubed_scores(labels_true: ArrayLike, labels_pred: ArrayLike) -> Scores:
     precision = float((squares / table.predicted_sizes[table.cell_predicted]).sum() / n)
     recall = float((squares / table.true_sizes[table.cell_true]).sum() / n)
     return Scores(precision, recall, _f(precision, recall))
+
+
+def normalized_mutual_information(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
+    """Score what a grouping tells of the true one, over the mean of what both tell.
+
+    Parameters
+    ----------
+    labels_true, labels_pred : array-like of shape (n_samples,)
+        Labels of any type.
+
+    Returns
+    -------
+    float
+        In [0, 1]: mutual information over the arithmetic mean of both entropies; 1 where both
+        groupings are one group.
+
+    Raises
+    ------
+    InvalidInputError
+        If the lengths differ, are zero, or a label is NaN.
+    """
+    table = _contingency(labels_true, labels_pred)
+    n = table.cells.sum()
+
+    def entropy(sizes: NDArray[np.int64]) -> float:
+        shares = sizes / n
+        return float(-(shares * np.log(shares)).sum())
+
+    true, predicted = entropy(table.true_sizes), entropy(table.predicted_sizes)
+    if true + predicted == 0:
+        return 1.0
+    shared = true + predicted - entropy(table.cells)
+    return float(np.clip(2 * shared / (true + predicted), 0.0, 1.0))
+
+
+def verification_rates(
+    distances: ArrayLike, same_person: ArrayLike, false_accept_rates: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the share of pairs of one person that are accepted at given false accept rates.
+
+    Parameters
+    ----------
+    distances : array-like of shape (n_pairs,)
+        Smaller is more alike.
+    same_person : array-like of bool, shape (n_pairs,)
+        Whether each pair is one person.
+    false_accept_rates : array-like of shape (n_rates,)
+        Greatest shares of pairs of strangers to accept, in [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rates,)
+        True accept rates, each at the largest threshold that accepts no more strangers; pairs that
+        are as far as the first stranger too many are refused.
+
+    Raises
+    ------
+    InvalidInputError
+        If the lengths differ, a distance is NaN, a rate is outside [0, 1], or there are no pairs of
+        either kind.
+    """
+    apart = np.asarray(distances, np.float64)
+    same = np.asarray(same_person, bool)
+    rates = np.asarray(false_accept_rates, np.float64)
+    if apart.ndim != 1 or apart.shape != same.shape:
+        raise InvalidInputError(
+            f"distances of shape {apart.shape} and same_person of shape {same.shape} must be one"
+            " value a pair"
+        )
+    if np.isnan(apart).any():
+        raise InvalidInputError("distances holds NaN")
+    if not ((rates >= 0) & (rates <= 1)).all():
+        raise InvalidInputError("false_accept_rates are shares, between 0 and 1")
+    if same.all() or not same.any():
+        raise InvalidInputError("pairs of one person and pairs of strangers are both needed")
+    strangers = np.sort(apart[~same])
+    mates = np.sort(apart[same])
+    allowed = np.floor(rates * len(strangers) + 1e-9).astype(np.int64)
+    bars = np.append(strangers, np.inf)[allowed]
+    accepted: NDArray[np.float64] = np.searchsorted(mates, bars, side="left") / len(mates)
+    return accepted

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastface import metrics
 from fastface.errors import InvalidInputError
-from fastface.metrics import bcubed_scores, pairwise_scores
+from fastface.metrics import (
+    bcubed_scores,
+    normalized_mutual_information,
+    pairwise_scores,
+    verification_rates,
+)
 
 labelings = st.integers(1, 25).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(0, 6), min_size=n, max_size=n) for _ in range(2)])
@@ -93,3 +98,35 @@ def test_counts_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_labels(score, true, predicted, message) -> None:
     with pytest.raises(InvalidInputError, match=message):
         score(true, predicted)
+
+
+@settings(deadline=None)
+@given(labels=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_mutual_information_equals_scikit_learns(labels: list[tuple[int, int]]) -> None:
+    from sklearn.metrics import normalized_mutual_info_score
+
+    true, predicted = zip(*labels, strict=True)
+    expected = normalized_mutual_info_score(true, predicted)
+    assert normalized_mutual_information(true, predicted) == pytest.approx(expected, abs=1e-9)
+
+
+def test_verification_at_false_accept_rates() -> None:
+    distances = [0.1, 0.2, 0.4, 0.6, 0.3, 0.5, 0.5, 0.9]
+    same = [True] * 4 + [False] * 4
+    rates = verification_rates(distances, same, [0.0, 0.25, 0.5, 1.0])
+    # No stranger: nearer than 0.3.  One of four: nearer than 0.5, which two of them share.
+    assert rates.tolist() == [0.5, 0.75, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("distances", "same", "rates", "message"),
+    [
+        ([1.0], [True, False], [0.1], "one value a pair"),
+        ([1.0, np.nan], [True, False], [0.1], "NaN"),
+        ([1.0, 2.0], [True, False], [1.5], "between 0 and 1"),
+        ([1.0, 2.0], [True, True], [0.1], "both needed"),
+    ],
+)
+def test_verification_refuses(distances, same, rates, message) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        verification_rates(distances, same, rates)

@@ -11,6 +11,21 @@ namespace {
 
 constexpr std::int64_t kMergesBetweenQuestions = 256;
 
+struct Pair {
+  float similarity;
+  std::int32_t low, high;
+  std::int32_t stamp;  // the pair is as it was while the groups' versions add up to this
+  std::int32_t owner;  // the group whose candidate it is, or -1
+  std::int32_t owner_version;
+};
+
+struct Later {
+  bool operator()(const Pair& a, const Pair& b) const {
+    if (a.similarity != b.similarity) return a.similarity < b.similarity;
+    return std::make_pair(a.low, a.high) > std::make_pair(b.low, b.high);
+  }
+};
+
 // What is known of a group of several faces.  A group of one face has none: it reads its parts
 // where they lie in the input.
 struct Joined {
@@ -19,6 +34,7 @@ struct Joined {
   std::vector<float> values;            // sum of the unit rows of shares
   std::vector<std::int32_t> neighbors;  // groups to compare with, named as they once were
   std::vector<std::int32_t> exclusions;
+  std::vector<Pair> candidates;  // a heap: only its best is in the queue of all groups
 };
 
 struct RowView {
@@ -37,19 +53,6 @@ struct ListView {
 ListView view(const std::vector<std::int32_t>& items) {
   return {items.data(), items.data() + items.size()};
 }
-
-struct Pair {
-  float similarity;
-  std::int32_t low, high;
-  std::int32_t stamp;  // the pair is as it was while the groups' versions add up to this
-};
-
-struct Later {
-  bool operator()(const Pair& a, const Pair& b) const {
-    if (a.similarity != b.similarity) return a.similarity < b.similarity;
-    return std::make_pair(a.low, a.high) > std::make_pair(b.low, b.high);
-  }
-};
 
 // One group laid open, so that many others can be compared with it quickly.
 class Desk {
@@ -230,7 +233,7 @@ class Linkage {
       for (std::int64_t e = found.offsets[group]; e < found.offsets[group + 1]; ++e) {
         const auto here = static_cast<std::int32_t>(group);
         const std::int32_t there = found.columns[e];
-        pairs.push_back({found.values[e], std::min(here, there), std::max(here, there), 0});
+        pairs.push_back({found.values[e], std::min(here, there), std::max(here, there), 0, -1, 0});
       }
     }
     std::sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) {
@@ -262,21 +265,42 @@ class Linkage {
       if (slot_[group] >= 0)
         joined_[slot_[group]].neighbors.assign(neighbors_.begin(group), neighbors_.end(group));
     }
-    queue_ = Queue(Later{}, std::move(pairs));
+    std::sort(pairs.begin(), pairs.end(),
+              [](const Pair& a, const Pair& b) { return Later{}(b, a); });
+    pairs_ = std::move(pairs);
   }
 
   void join() {
     Desk desk(problem_.n_groups, problem_.n_exclusions);
     std::int64_t n_merges = 0;
-    while (!queue_.empty()) {
-      const Pair pair = queue_.top();
-      queue_.pop();
-      if (parent_[pair.low] != pair.low || parent_[pair.high] != pair.high) continue;
-      if (version_[pair.low] + version_[pair.high] != pair.stamp) continue;
+    std::size_t next = 0;
+    while (next < pairs_.size() || !queue_.empty()) {
+      const bool is_queued =
+          next == pairs_.size() || (!queue_.empty() && Later{}(pairs_[next], queue_.top()));
+      const Pair pair = is_queued ? queue_.top() : pairs_[next++];
+      if (is_queued) queue_.pop();
+      if (!is_current(pair.low) || !is_current(pair.high) ||
+          version_[pair.low] + version_[pair.high] != pair.stamp) {
+        // The other end has changed: the owner may have another candidate.
+        if (is_queued && is_current(pair.owner) && version_[pair.owner] == pair.owner_version)
+          offer(pair.owner);
+        continue;
+      }
       if (++n_merges % kMergesBetweenQuestions == 0 && interrupt_.stopped()) return;
       merge(desk, pair.low, pair.high);
       compare(desk, pair.low);
     }
+  }
+
+  bool is_current(std::int32_t group) const { return parent_[group] == group; }
+
+  // Puts the best candidate of a group into the queue.
+  void offer(std::int32_t group) {
+    std::vector<Pair>& candidates = joined_[slot_[group]].candidates;
+    if (candidates.empty()) return;
+    std::pop_heap(candidates.begin(), candidates.end(), Later{});
+    queue_.push(candidates.back());
+    candidates.pop_back();
   }
 
   // Puts `other` into `group`.
@@ -317,6 +341,8 @@ class Linkage {
   // can never be joined, are dropped from its list.
   void compare(Desk& desk, std::int32_t group) {
     std::vector<std::int32_t>& near = joined_[slot_[group]].neighbors;
+    std::vector<Pair>& candidates = joined_[slot_[group]].candidates;
+    candidates.clear();
     desk.lay_open(row(group), exclusions(group));
     desk.meets(group);
     std::size_t kept = 0;
@@ -326,10 +352,12 @@ class Linkage {
       near[kept++] = other;
       const float score = similarity(desk, group, other);
       if (score < static_cast<float>(problem_.stop)) continue;
-      queue_.push({score, std::min(group, other), std::max(group, other),
-                   version_[group] + version_[other]});
+      candidates.push_back({score, std::min(group, other), std::max(group, other),
+                            version_[group] + version_[other], group, version_[group]});
     }
     near.resize(kept);
+    std::make_heap(candidates.begin(), candidates.end(), Later{});
+    offer(group);
   }
 
   using Queue = std::priority_queue<Pair, std::vector<Pair>, Later>;
@@ -346,7 +374,8 @@ class Linkage {
   std::vector<std::int32_t> slot_;
   std::deque<Joined> joined_;
   std::vector<std::int32_t> free_;
-  Queue queue_;
+  std::vector<Pair> pairs_;  // of the beginning, best first
+  Queue queue_;              // of groups that were joined
 };
 
 }  // namespace

@@ -30,7 +30,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--out", "-o", required=True, metavar="FILE", help="labels: .npy, .csv or .parquet"
     )
     parser.add_argument(
-        "--method", default="auto", help="auto, overlap-linkage or chinese-whispers"
+        "--method",
+        default="auto",
+        help="auto, overlap-linkage, map-equation, fc-es, chinese-whispers, rank-order, dbscan,"
+        " hdbscan or components",
     )
     parser.add_argument(
         "--neighbors", type=int, default=80, metavar="K", help="edges a row (%(default)s)"
