@@ -12,6 +12,7 @@ from ptx_interpreter import rounding
 from ptx_interpreter.errors import Unsupported
 from ptx_interpreter.halves import bind_half
 from ptx_interpreter.lanes import DTYPES, Lanes, Mask, Step
+from ptx_interpreter.memory import SHARED_ORIGIN
 from ptx_interpreter.parse import Instruction, width_of
 
 __all__ = ["STEPS"]
@@ -174,6 +175,10 @@ def _truncated_quotient(a: Values, b: Values) -> Values:
     return np.where(b == 0, np.array(-1).astype(a.dtype), quotient)
 
 
+def _remainder(a: Values, b: Values) -> Values:
+    return a - _truncated_quotient(a, b) * b
+
+
 def _divide(lanes: Lanes, instruction: Instruction) -> Step:
     parts, target = instruction.parts, instruction.operands[0]
     ptx_type = parts[-1]
@@ -272,11 +277,14 @@ def _move(lanes: Lanes, instruction: Instruction) -> Step:
 
 
 def _convert_address(lanes: Lanes, instruction: Instruction) -> Step:
-    if "shared" in instruction.parts and "to" not in instruction.parts:
-        raise Unsupported("generic addresses of shared memory")
+    """Between generic addresses and those of a space; global ones are the same in both."""
+    parts = instruction.parts
+    shift = np.uint64(SHARED_ORIGIN if "shared" in parts else 0)
+    if "local" in parts:
+        raise Unsupported("generic addresses of local memory")
     view = lanes.source(instruction.operands[1], "u64")
-    store = lanes.into(instruction.operands[0], "u64")
-    return lambda mask: store(view, mask)
+    change = np.subtract if "to" in parts else np.add
+    return lanes.compute(instruction.operands[0], "u64", change, view, np.array([shift]))
 
 
 STEPS: dict[str, Callable[[Lanes, Instruction], Step]] = {

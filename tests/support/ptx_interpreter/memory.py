@@ -10,10 +10,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from ptx_interpreter.errors import LaunchError, OutOfBounds, OutOfDeviceMemory
 
-__all__ = ["ALIGNMENT", "ORIGIN", "DeviceArray", "DeviceMemory", "Space"]
+__all__ = ["ALIGNMENT", "ORIGIN", "SHARED_ORIGIN", "DeviceArray", "DeviceMemory", "Space"]
 
 # Device addresses start above 32 bits, so that a pointer cut to 32 bits is found.
 ORIGIN = 0x7_0000_0000
+# Generic addresses of shared memory start here.
+SHARED_ORIGIN = 0x7F00_0000_0000
 ALIGNMENT = 256
 _RED_ZONE = 256
 UNWRITTEN, WRITTEN, PENDING = 0, 1, 2
