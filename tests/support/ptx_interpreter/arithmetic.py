@@ -291,7 +291,7 @@ STEPS: dict[str, Callable[[Lanes, Instruction], Step]] = {
     **dict.fromkeys(("add", "sub", "addc", "subc"), _add_or_subtract),
     **dict.fromkeys(("mul", "mad"), _multiply),
     **dict.fromkeys(("div", "rem"), _divide),
-    **dict.fromkeys(("sqrt", "rcp"), _root_or_reciprocal),
+    **dict.fromkeys(("sqrt", "rcp", "rsqrt"), _root_or_reciprocal),
     **dict.fromkeys(("min", "max"), _minimum_or_maximum),
     "fma": _fused,
     "abs": _unary(np.abs),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.extending import intrinsic
 
 __all__ = ["MODES", "fma32", "fma64", "quotient32", "root32", "sum64"]
@@ -27,9 +26,7 @@ def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c rounded once, by the processor or the C library."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.DoubleType()
-        function = builder.module.declare_intrinsic("llvm.fma", [kind])
-        return builder.call(function, arguments)
+        return builder.fma(*arguments)
 
     double = numba.types.float64
     return double(double, double, double), generate
