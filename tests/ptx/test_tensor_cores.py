@@ -147,5 +147,5 @@ def test_half_a_warp_cannot_multiply() -> None:
     memory = DeviceMemory(1 << 20)
     arguments = [memory.zeros((16, 16), np.uint16), memory.zeros((16, 8), np.uint16)]
     arguments += [memory.full((16, 8), 1.0, np.float32), memory.empty((16, 8), np.float32)]
-    with pytest.raises(BadShuffle, match="waits for lanes|not all lanes"):
+    with pytest.raises(BadShuffle, match=r"waits for lanes|not all lanes"):
         Module.from_source(source).launch("product", 1, 32, arguments, memory=memory)
