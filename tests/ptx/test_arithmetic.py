@@ -178,6 +178,7 @@ def test_carry_makes_128_bits() -> None:
         ("clz.b32 %out, %a0;", lambda a, b: 32 - a.bit_length()),
         ("brev.b32 %out, %a0;", lambda a, b: int(f"{a:032b}"[::-1], 2)),
         ("bfind.u32 %out, %a0;", lambda a, b: a.bit_length() - 1),
+        ("bfind.shiftamt.u32 %out, %a0;", lambda a, b: 32 - a.bit_length() if a else -1),
     ],
 )
 def test_bits(statement: str, expected: Callable[[int, int], int]) -> None:

@@ -67,14 +67,16 @@ inline const std::function<void()>* body = nullptr;
 inline int last_vote = 0;
 inline int last_count = 0;
 
+// The scheduler's own stack, as the sanitizer knows it.
+extern const void* scheduler_bottom;
+extern std::size_t scheduler_size;
+
 inline Fiber& self() { return all[static_cast<std::size_t>(current)]; }
 inline int lane() { return current % 32; }
 
 inline void to_scheduler() {
   Fiber& me = self();
 #if defined(__SANITIZE_ADDRESS__)
-  extern const void* scheduler_bottom;
-  extern std::size_t scheduler_size;
   __sanitizer_start_switch_fiber(me.state == State::kDone ? nullptr : &me.sanitizer_stack,
                                  scheduler_bottom, scheduler_size);
 #endif

@@ -199,10 +199,10 @@ def _find_leading(lanes: Lanes, instruction: Instruction) -> Step:
         found = np.full(magnitude.shape, -1, np.int32)
         for bit in range(8 * x.dtype.itemsize):
             found = np.where(magnitude >> magnitude.dtype.type(bit) != 0, bit, found)
+        if "shiftamt" in instruction.parts:
+            found = np.where(found < 0, found, 8 * x.dtype.itemsize - 1 - found)
         return found.astype(np.uint32)
 
-    if "shiftamt" in instruction.parts:
-        raise Unsupported(instruction.opcode)
     return lanes.compute(instruction.operands[0], "u32", find, a)
 
 
