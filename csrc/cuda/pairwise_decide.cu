@@ -34,6 +34,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       const bool marked =
           column < n_columns && __float_as_int(out[row * out_stride + column]) == kDoubtfulBits;
       u32 marks = __ballot_sync(0xffffffffu, marked);
+      __syncwarp();  // every lane has read its entry before one is overwritten
       while (marks != 0) {
         const int first = __ffs(marks) - 1;
         marks &= marks - 1;

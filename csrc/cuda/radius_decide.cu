@@ -31,6 +31,7 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps)
     const bool is_inside = exists && key <= limit;
     const u32 votes = __ballot_sync(0xffffffffu, is_inside && lane % kSumLanes == 0);
     inside += __popc(votes);
+    __syncwarp();  // the other lanes have read the index that is marked below
     if (exists && lane % kSumLanes == 0) {
       if (is_inside)
         distances[mine] = to_distance(key, metric);
