@@ -128,12 +128,24 @@ class PtxEngine:
                 kind = np.int32 if parameter.nbytes == 4 else np.int64
                 typed.append(kind(0 if value is None else value))
         module.launch(
-            kernel, grid, block, typed, memory=self.memory, shared_bytes=shared_bytes, **self.options
+            kernel,
+            grid,
+            block,
+            typed,
+            memory=self.memory,
+            shared_bytes=shared_bytes,
+            **self.options,
         )
 
 
 class FiberFault(Exception):
     """A sanitizer, or the scheduler of fibers, found a fault; its report is the message."""
+
+
+def _compile(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
 
 
 class _HostBuffer:
@@ -203,11 +215,11 @@ class FiberEngine:
             *(sanitizers if self.sanitize else []),
             *(f"-I{folder}" for folder in (_FIBERS, texts)),
             *(f"-D{name}={value}" for name, value in defines.items()),
-            *(str(main), str(_FIBERS / "scheduler.cpp"), "-o", str(program)),
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
+        scheduler = self.folder / f"scheduler{'-s' if self.sanitize else ''}.o"
+        if not scheduler.exists():
+            _compile([*command, "-c", str(_FIBERS / "scheduler.cpp"), "-o", str(scheduler)])
+        _compile([*command, str(main), str(scheduler), "-o", str(program)])
         return program
 
     def launch(
