@@ -256,5 +256,5 @@ def test_unknown_instructions_are_named() -> None:
     with pytest.raises(Unsupported, match=r"PTX line \d+ `mov.u\d+ %rd?\d+, %clock"):
         clock.launch("k", 1, 32, [0, 0, np.int32(0)], memory=memory)
     other = Module.from_source(HEAD + 'asm volatile("isspacep.global p, q;"); }')
-    with pytest.raises(Unsupported, match="isspacep.global.*not known"):
+    with pytest.raises(Unsupported, match=r"isspacep.global.*not known"):
         other.launch("k", 1, 32, [0, 0, np.int32(0)], memory=memory)

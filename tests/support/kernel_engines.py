@@ -23,6 +23,10 @@ __all__ = ["CUDA_SOURCES", "Engine", "FiberEngine", "FiberFault", "PtxEngine", "
 CUDA_SOURCES = Path(__file__).resolve().parents[2] / "csrc" / "cuda"
 _FIBERS = Path(__file__).resolve().parent / "fibers"
 _OPTIONS = ("--fmad=false", "-default-device")
+_KERNEL = re.compile(
+    r'extern "C" __global__ void\s+'
+    r"(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\("
+)
 
 Argument = Any  # a buffer, a Python number, or None for a null pointer
 Sources = dict[str, str]
@@ -138,7 +142,7 @@ class PtxEngine:
         )
 
 
-class FiberFault(Exception):
+class FiberFault(Exception):  # noqa: N818
     """A sanitizer, or the scheduler of fibers, found a fault; its report is the message."""
 
 
@@ -191,10 +195,7 @@ class FiberEngine:
         texts.mkdir(parents=True, exist_ok=True)
         for name, text in self.texts.items():
             (texts / name).write_text(text)
-        names = re.findall(
-            r'extern "C" __global__ void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(',
-            self.texts[f"{file}.cu"],
-        )
+        names = _KERNEL.findall(self.texts[f"{file}.cu"])
         table = ", ".join(f'{{"{name}", fibers::bound({name})}}' for name in names)
         main = self.folder / f"{program.name}.cpp"
         main.write_text(
