@@ -100,7 +100,9 @@ FAULTS = {
     "wrong half of a fragment": Fault(
         "tile.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
     ),
-    "swizzle not undone": Fault("tile.cuh", "(row / 2) % kChunks", "(row / 2) % 8", True, True),
+    "swizzle beyond the row": Fault(
+        "tile.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
+    ),
     "wrong lane": Fault(
         "assign.cu",
         "keep.best[r].merge(exchange(keep.best[r], 2));",

@@ -251,10 +251,8 @@ float fibers_dot(float sum, int row, int column, int k_extent) {
   for (int k = 0; k < k_extent; ++k) {
     const int inner = k % (4 * kHalves);
     const int outer = k / (4 * kHalves);
-    const Fragments with_a =
-        fibers::shown_by<Fragments>(row % 8 * 4 + inner / kHalves, "mma", ~0u);
-    const Fragments with_b =
-        fibers::shown_by<Fragments>(column * 4 + inner / kHalves, "mma", ~0u);
+    const Fragments with_a = fibers::shown_by<Fragments>(row % 8 * 4 + inner / kHalves, "mma", ~0u);
+    const Fragments with_b = fibers::shown_by<Fragments>(column * 4 + inner / kHalves, "mma", ~0u);
     unsigned a = with_a.a[row / 8 + 2 * outer];
     unsigned b = with_b.b[outer];
     if (kHalves == 2) {
