@@ -81,7 +81,10 @@ extern "C" __global__ void k(const int* in, int* out, int n) {
         ("out[t] = in[t];", ""),
         ("out[t] = in[t + 1];", "heap-buffer-overflow"),
         ("s[t] = in[t]; __syncthreads(); out[t] = s[t + 1];", "out of bounds"),
-        ("int* p = s; p[t] = in[t]; __syncthreads(); out[t] = p[t + n - 63];", "insufficient space"),
+        (
+            "int* p = s; p[t] = in[t]; __syncthreads(); out[t] = p[t + n - 63];",
+            "insufficient space",
+        ),
         ("((int*)dynamic_shared())[t] = in[t]; out[t] = 0;", "heap-buffer-overflow"),
         ("out[t] = in[t] + 2147483647;", "signed integer overflow"),
         ("out[t] = *(const int*)((const char*)in + (t < 63 ? 4 * t + 1 : 0));", "misaligned"),
