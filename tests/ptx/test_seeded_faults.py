@@ -1,0 +1,170 @@
+"""Faults put into the real kernels: each is caught, and the table says by which of the two ways.
+
+A way catches a fault when it raises, or when the answer is not that of the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cuda_drivers as drivers
+import numpy as np
+import pytest
+from cuda_drivers import Tiles
+from kernel_cases import tricky_rows
+from kernel_engines import Engine, FiberEngine, FiberFault, PtxEngine, sources
+from ptx_interpreter import LaunchError
+
+from fastface.backends.reference import ReferenceBackend
+
+pytestmark = [pytest.mark.usefixtures("nvrtc"), pytest.mark.slow]
+
+BF16 = Tiles("bf16")
+
+
+def _assign(engine: Engine) -> bool:
+    X, Y = tricky_rows(40, 300, 70, "float32")
+    labels, distances, _ = drivers.assign(engine, X, Y, "sqeuclidean", BF16)
+    wanted = ReferenceBackend().assign(X, Y, "sqeuclidean")
+    return bool(
+        np.array_equal(labels, wanted.indices[:, 0])
+        and np.array_equal(distances, wanted.distances[:, 0])
+    )
+
+
+def _topk(engine: Engine) -> bool:
+    X, Y = tricky_rows(20, 300, 70, "float32")
+    distances, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
+    wanted = ReferenceBackend().topk(X, Y, 5, "sqeuclidean")
+    return bool(
+        np.array_equal(indices, wanted.indices) and np.array_equal(distances, wanted.distances)
+    )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A replacement in one file, and which ways catch it.
+
+    What spoils scores with NaN, as fibers do with bytes too early to read, can leave the answer
+    right: rows in doubt are decided by the definition.  Only the interpreter sees such a fault.
+    """
+
+    file: str
+    right: str
+    wrong: str
+    ptx: bool
+    fibers: bool
+    run: Callable[[Engine], bool] = _assign
+
+
+FAULTS = {
+    "missing barrier in the sweep": Fault(
+        "tile.cuh", "      __syncthreads();  // the step is there", "      //", True, False
+    ),
+    "missing barrier before lists are joined": Fault(
+        "assign.cu",
+        "  __syncthreads();\n  for (int i = static_cast<int>(threadIdx.x); i < kTileRows; "
+        "i += kThreads) {\n    BestThree",
+        "  for (int i = static_cast<int>(threadIdx.x); i < kTileRows; i += kThreads) {\n"
+        "    BestThree",
+        True,
+        False,
+    ),
+    "one row too many": Fault(
+        "operands.cu",
+        "const bool exists = i < n_rows;",
+        "const bool exists = i <= n_rows;",
+        True,
+        True,
+    ),
+    "one feature too many": Fault(
+        "operands.cu",
+        "j < dim; j += kSumLanes) {\n    const double value = widen",
+        "j <= dim; j += kSumLanes) {\n    const double value = widen",
+        True,
+        True,
+    ),
+    "stages a step too short": Fault(
+        "tile.cuh", "fetch_stage + 1 == STAGES ? 0", "fetch_stage == STAGES ? 0", True, True
+    ),
+    "wait for one group too few": Fault(
+        "tile.cuh", "cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();", True, False
+    ),
+    "missing commit": Fault("tile.cuh", "    cp_async_commit();\n", "", True, False),
+    "wrong row of a fragment": Fault(
+        "tile.cuh", "warp_row() + lane % 16;", "warp_row() + lane % 8;", True, True
+    ),
+    "wrong half of a fragment": Fault(
+        "tile.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
+    ),
+    "swizzle beyond the row": Fault(
+        "tile.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
+    ),
+    "wrong lane": Fault(
+        "assign.cu",
+        "keep.best[r].merge(exchange(keep.best[r], 2));",
+        "keep.best[r].merge(exchange(keep.best[r], 4));",
+        True,
+        True,
+    ),
+    "margins not written": Fault(
+        "assign.cu",
+        "i < kTileRows; i += kThreads)\n    margins",
+        "i < kTileRows - 1; i += kThreads)\n    margins",
+        True,
+        False,
+    ),
+    "wrong lane of a sum": Fault(
+        "definition.cuh",
+        "__shfl_xor_sync(0xffffffffu, partial, distance)",
+        "__shfl_xor_sync(0xffffffffu, partial, distance ^ 1)",
+        True,
+        True,
+    ),
+    "no margin for rounding": Fault(
+        "assign_decide.cu",
+        "const float margin = margin_of(precision, padded_dim, metric, facts, bounds);",
+        "const float margin = 0.0f;",
+        True,
+        True,
+    ),
+}
+
+
+def texts_with(fault: Fault) -> dict[str, str]:
+    texts = sources()
+    assert texts[fault.file].count(fault.right) >= 1, "the kernel has changed: seed anew"
+    return {**texts, fault.file: texts[fault.file].replace(fault.right, fault.wrong)}
+
+
+def caught(run: Callable[[Engine], bool], engine: Any) -> str:
+    try:
+        return "" if run(engine) else "wrong answer"
+    except (LaunchError, FiberFault) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fibers")
+
+
+def test_without_a_fault_both_are_content(programs: Path) -> None:
+    for run in (_assign, _topk):
+        assert caught(run, PtxEngine()) == ""
+        assert caught(run, FiberEngine(programs)) == ""
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_caught(name: str, programs: Path) -> None:
+    fault = FAULTS[name]
+    texts = texts_with(fault)
+    assert fault.ptx or fault.fibers
+    if fault.ptx:
+        assert caught(fault.run, PtxEngine(texts))
+    if fault.fibers:
+        forward = caught(fault.run, FiberEngine(programs, texts))
+        assert forward or caught(fault.run, FiberEngine(programs, texts, order="reverse"))
