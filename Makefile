@@ -46,12 +46,12 @@ test: $(VENV)/installed-test ## Run the tests: make test [ARGS="-m 'not slow'"]
 lint: $(VENV)/installed-lint ## Check style and formatting, change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	find csrc -name '*.[ch]pp' -print0 | xargs -0 $(BIN)/clang-format --dry-run --Werror
+	find csrc \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/installed-lint ## Put files into the format that lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc -name '*.[ch]pp' -print0 | xargs -0 $(BIN)/clang-format -i
+	find csrc \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \) -print0 | xargs -0 $(BIN)/clang-format -i
 
 types: $(VENV)/installed-types ## Check the types
 	$(BIN)/mypy $(ARGS)

@@ -85,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
 // Every candidate by the definition, for the rows that `doubtful` names.  A block a row, in strides
 // of the grid.  Cosine needs y_facts.
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     assign_recheck(const X* x, i64 x_stride, const Y* y, i64 y_stride, const int* doubtful,
                    const int* count, i64 n_candidates, int dim, int metric, const RowFacts* y_facts,
                    int* labels, float* distances) {

@@ -40,8 +40,10 @@ struct Cell {
       scale = mass_scale;
     }
     Limbs limbs = to_limbs(value, scale, low_scale);
-    limbs.high *= sign;
-    limbs.low *= sign;
+    if (sign < 0) {
+      limbs.high = -limbs.high;
+      limbs.low = -limbs.low;
+    }
     return limbs;
   }
 };
@@ -157,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // Block (b, g) of 32 x 8 threads takes every gridDim.x-th run of 8 rows of features g * 32 ...
 // Dynamic shared memory: n_clusters * 32 * 16 bytes.  grid y is ceil((dim + 1) / 32).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     accumulate_shared(const X* x, i64 stride, int dim, const int* labels, const int* rows, i64 n,
                       const double* factors, const double* masses, const double* scales,
                       double mass_scale, double low_scale, int sign, int n_clusters, i64* sums,

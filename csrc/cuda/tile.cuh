@@ -48,7 +48,8 @@ __device__ __forceinline__ int tile_column(int slot) {
 // Rows of 64 bytes, two to a line of all banks: exchanging chunks by the row keeps eight
 // neighbouring rows that are read at once in different banks.
 __device__ __forceinline__ int swizzled(int row, int chunk) {
-  return row * kStepBytes + ((chunk ^ ((row / 2) % kChunks)) * kChunkBytes);
+  const u32 other = static_cast<u32>(chunk) ^ ((static_cast<u32>(row) >> 1) & (kChunks - 1u));
+  return row * kStepBytes + static_cast<int>(other) * kChunkBytes;
 }
 
 struct Scores {
@@ -177,13 +178,15 @@ __device__ __forceinline__ void fetch_rows(const unsigned char* source, i64 row_
                                            unsigned char* target) {
   constexpr int kPerThread = count * kChunks / kThreads;
   static_assert(kPerThread * kThreads == count * kChunks, "threads share the chunks evenly");
+  constexpr int kRowsApart = kThreads / kChunks;
+  static_assert(kRowsApart % 8 == 0, "all chunks of a thread are exchanged alike");
+  const int row = static_cast<int>(threadIdx.x) / kChunks;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+  const unsigned char* from = source + row * row_bytes + chunk * kChunkBytes;
+  unsigned char* const to = target + swizzled(row, chunk);
 #pragma unroll
-  for (int i = 0; i < kPerThread; ++i) {
-    const int number = static_cast<int>(threadIdx.x) + i * kThreads;
-    const int row = number / kChunks;
-    const int chunk = number % kChunks;
-    cp_async_16(target + swizzled(row, chunk), source + row * row_bytes + chunk * kChunkBytes);
-  }
+  for (int i = 0; i < kPerThread; ++i, from += kRowsApart * row_bytes)
+    cp_async_16(to + i * kRowsApart * kStepBytes, from);
 }
 
 // What one block of threads sweeps.

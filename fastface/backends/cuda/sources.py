@@ -1,0 +1,36 @@
+"""Where the CUDA sources are and what they can be compiled for."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import fastface
+
+__all__ = ["COMPILE_OPTIONS", "source_folder", "source_of"]
+
+# Contracting a product and a sum into one rounding would change what is defined; kernels that want
+# a fused multiply-add say so.
+COMPILE_OPTIONS = ("-std=c++17", "--fmad=false", "-default-device")
+
+
+@cache
+def source_folder() -> Path:
+    """Return the folder of the CUDA sources, which is also what they include from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installation is not complete.
+    """
+    # An editable installation has two folders: Python files, and what was built and installed.
+    for folder in fastface.__path__:
+        sources = Path(folder) / "backends" / "cuda" / "sources"
+        if sources.is_dir():
+            return sources
+    raise FileNotFoundError("fastface's CUDA sources are missing: install the package again")
+
+
+def source_of(family: str) -> str:
+    """Return the source text of one family of kernels, such as ``"assign"``."""
+    return (source_folder() / f"{family}.cu").read_text(encoding="utf-8")
