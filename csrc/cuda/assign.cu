@@ -17,11 +17,15 @@ struct KeepBest {
       float top = scores.at(r, 0);
 #pragma unroll
       for (int c = 1; c < kColumnSlots; ++c) top = fmaxf(top, scores.at(r, c));
-      if (!(top > best[r].rest)) continue;  // nearly always, once good candidates are found
+      // What the quad's best leaves behind by more than the margin cannot matter, in this tile or
+      // any other: nearly always that is all the others.
+      float quad_top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+      quad_top = fmaxf(quad_top, __shfl_xor_sync(0xffffffffu, quad_top, 2));
+      best[r].rest = fmaxf(best[r].rest, __fsub_rd(quad_top, margins[tile_row(r)]));
+      if (!(top > best[r].rest)) continue;
 #pragma unroll
       for (int c = 0; c < kColumnSlots; ++c)
         best[r].offer(scores.at(r, c), first_candidate + tile * kTileColumns + tile_column(c));
-      best[r].forget_under_bar(margins[tile_row(r)]);
     }
   }
 };

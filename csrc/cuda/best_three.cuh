@@ -24,9 +24,6 @@ struct BestThree {
 
   // Who scores lower than the best by more than the margin cannot matter.
   __device__ __forceinline__ float bar(float margin) const { return __fsub_rd(first, margin); }
-  __device__ __forceinline__ void forget_under_bar(float margin) {
-    rest = fmaxf(rest, bar(margin));
-  }
 
   __device__ __forceinline__ void merge(const BestThree& other) {
     offer(other.first, other.first_index);

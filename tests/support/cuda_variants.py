@@ -62,7 +62,7 @@ def _sweep(family: str, precision: Precision, capability: int, dim: int) -> Vari
     defines = dict(tile.defines)
     if family == "topk":
         defines["CAPACITY"] = CAPACITY
-    label = precision.name.lower() + (" resident" if tile.resident else "")
+    label = tile.label
     return Variant(family, label, capability, _define(**defines), tile)
 
 
@@ -74,13 +74,14 @@ def variants(capability: int) -> Iterator[Variant]:
             usual = precision in (Precision.FLOAT32, Precision.BF16)
             if usual or family == "assign" or capability == ARCHITECTURES[0]:
                 yield _sweep(family, precision, capability, 512)
-    # Rows that stay in shared memory, where there is room.
-    for precision in (Precision.BF16, Precision.TF32):
-        for dim in (32, 64, 128):
+    # Longer rows than those of 512 features do not stay in shared memory, shorter ones in more.
+    for precision in Precision:
+        tiles = {_sweep("assign", precision, capability, 512).label}
+        for dim in (128, 1024):
             variant = _sweep("assign", precision, capability, dim)
-            if variant.tile is not None and variant.tile.resident:
+            if variant.label not in tiles:
+                tiles.add(variant.label)
                 yield variant
-                break
     yield _sweep("pairwise", Precision.FLOAT32, capability, 512)
     for storage, code in STORAGES.items():
         for operand in Operand:
@@ -205,5 +206,6 @@ def main_loop(code: str, heaviest: str) -> Loop:
             loops.append(Loop(body))
     most = max(loop.count(heaviest) for loop in loops)
     return min(
-        (loop for loop in loops if loop.count(heaviest) == most), key=lambda loop: len(loop.operations)
+        (loop for loop in loops if loop.count(heaviest) == most),
+        key=lambda loop: len(loop.operations),
     )

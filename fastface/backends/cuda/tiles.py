@@ -9,7 +9,6 @@ __all__ = ["STEP_BYTES", "Operand", "Precision", "TileShape", "choose_tile", "sh
 
 STEP_BYTES = 64  # of a row, brought to shared memory at a time
 _WARP_ROWS = 64
-_STATIC_BYTES = 1536  # what `assign_scores` declares for itself, and what the driver keeps
 
 
 class Operand(IntEnum):
@@ -59,6 +58,12 @@ class TileShape:
     warps_n: int
     stages: int
     resident: bool
+
+    @property
+    def label(self) -> str:
+        """Return what tables call it."""
+        wide = "wide " if self.columns > self.rows else ""
+        return f"{self.precision.name.lower()} {wide}{'resident' if self.resident else ''}".rstrip()
 
     @property
     def rows(self) -> int:
@@ -112,15 +117,19 @@ def shared_limits(capability: int) -> tuple[int, int]:
 def choose_tile(precision: Precision, capability: int, n_steps: int) -> TileShape:
     """Return the tile for rows of `n_steps` steps on one architecture.
 
-    As many stages as leave room for all blocks that registers allow; rows stay in shared memory
-    where that leaves three stages of candidates.
+    Rows stay in shared memory where that leaves three stages of candidates, in a tile of twice the
+    width (one block a multiprocessor in place of two) if need be; and then as many stages as fit.
     """
     _, total = shared_limits(capability)
-    warps_n = 4 if precision in (Precision.FLOAT32, Precision.TF32X3) else 2
-    for resident in (True, False):
+    tensor = precision in (Precision.BF16, Precision.TF32)
+    for resident, warps_n in (
+        ((True, 2), (True, 4), (False, 2)) if tensor else ((True, 4), (False, 4))
+    ):
+        # What kernels declare for themselves and the driver keeps; with more, one block fewer fits.
+        static = 1536 if tensor and warps_n == 2 else 6144
         for stages in (6, 5, 4, 3):
             shape = TileShape(precision, 2, warps_n, stages, resident)
-            needed = shape.blocks_per_sm * (shape.shared_bytes(n_steps) + _STATIC_BYTES)
+            needed = shape.blocks_per_sm * (shape.shared_bytes(n_steps) + static)
             if needed <= total:
                 return shape
     raise AssertionError("three stages fit everywhere")
