@@ -105,7 +105,7 @@ class TileShape:
 
 
 def shared_limits(capability: int) -> tuple[int, int]:
-    """Return the shared memory of a block and of a multiprocessor, for 80, 86, 89, 90, …
+    """Return the shared memory of a block and of a multiprocessor, for 80, 86, 90 and so on.
 
     From the table of compute capabilities in the CUDA C++ Programming Guide.  A block may have a
     kilobyte less than the multiprocessor.
