@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-
-import fastface
 
 __all__ = ["COMPILE_OPTIONS", "source_folder", "source_of"]
 
@@ -24,7 +23,8 @@ def source_folder() -> Path:
         If the installation is not complete.
     """
     # An editable installation has two folders: Python files, and what was built and installed.
-    for folder in fastface.__path__:
+    package = find_spec("fastface")
+    for folder in (package and package.submodule_search_locations) or ():
         sources = Path(folder) / "backends" / "cuda" / "sources"
         if sources.is_dir():
             return sources
