@@ -92,7 +92,7 @@ def test_a_spill_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     source = (
         'extern "C" __global__ void spills(float* x, int n) {\n'
         "  float kept[64];\n"
-        "  for (int i = 0; i < 64; ++i) kept[i] = x[i];\n"
+        "  for (int i = 0; i < 64; ++i) kept[(i * n) % 64] = x[i];\n"
         "  x[threadIdx.x] = kept[(n + threadIdx.x) % 64];\n"
         "}\n"
     )
