@@ -123,6 +123,7 @@ PYBIND11_MODULE(_kernels, m) {
         py::arg("out").noconvert(), py::arg("metric"), py::arg("n_threads"));
   bind_kmeans(m);
   bind_faces(m);
+  bind_graph(m);
 
   py::class_<PreparedCandidates>(m, "PreparedCandidates")
       .def(py::init(&prepare), py::arg("y").noconvert(), py::arg("metric"), py::arg("n_threads"))
