@@ -118,7 +118,7 @@ struct KernelTable {
   std::uint32_t (*score_tile_int8_bounding)(const Int8Tile& tile);
   Int8Row (*round_to_int8)(const float* row, std::int64_t padded_dim, std::int8_t* out);
 
-  // out[i] = <query, row index[i]> on rows of `stride` integers, a multiple of kCodeStep (codes.hpp).
+  // out[i] = <query, row index[i]> on rows of `stride` integers, a multiple of kCodeStep.
   void (*code_dots)(const std::int8_t* query, const std::int8_t* rows, std::int64_t stride,
                     const std::int32_t* index, std::int64_t count, std::int32_t* out);
 

@@ -22,19 +22,22 @@ from numpy.typing import NDArray
 
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.distances import assign, nearest_neighbors
+from fastface.errors import InvalidInputError
 from fastface.graph.rows import unit_rows
 
 __all__ = [
-    "APPROXIMATE_METRICS",
     "Approximation",
     "Effort",
     "Recall",
     "approximate_neighbors",
+    "choose_method",
     "nearest_others",
 ]
 
-APPROXIMATE_METRICS = ("sqeuclidean", "euclidean", "cosine")
+_METHODS = ("auto", "exact", "approximate")
+_METRICS = ("sqeuclidean", "euclidean", "cosine")
 
+_EXACT_ROWS = 200_000  # up to which an approximate graph saves little
 _SPARE = 8  # entries of a list beyond those asked for, for what codes cannot tell apart
 _NOBODY = np.uint32(0xFFFFFFFF)
 _MEAN_ROWS = 4096
@@ -69,6 +72,23 @@ class Effort:
     first_fan: int = 64  # neighbours whose neighbours are looked at; all of them after this pass
     gain: float = 0.0005  # of recall, under which another pass is not worth it
     sample: int = 1000  # rows to measure the recall on
+
+
+def choose_method(method: str, n_samples: int, metric: str, device: str) -> str:
+    """Return "exact" or "approximate", refusing what cannot be served."""
+    if method not in _METHODS:
+        raise InvalidInputError(
+            f"unknown method {method!r}; choose {', '.join(map(repr, _METHODS))}"
+        )
+    served = metric in _METRICS and device in ("auto", "cpu")
+    if method == "approximate" and not served:
+        raise InvalidInputError(
+            f"there is no approximate graph for metric {metric!r} on device {device!r}: choose"
+            f" another metric ({', '.join(_METRICS)}), device 'cpu' or method 'exact'"
+        )
+    if method == "auto":
+        return "approximate" if served and n_samples > _EXACT_ROWS else "exact"
+    return method
 
 
 def approximate_neighbors(
@@ -130,7 +150,8 @@ def approximate_neighbors(
             place[order] = everybody
             encoded = _kernels.EncodedRows(compared, order, shift, threads)
         for members in cells:
-            near = min(max(effort.cell_neighbors, k // 2), len(members) - 1)
+            wanted = max(effort.cell_neighbors, k // 2) if len(cells) > 1 else lists.shape[1]
+            near = min(wanted, len(members) - 1)
             if near < 1:
                 continue
             _, found = nearest_neighbors(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastface.distances import nearest_neighbors
 from fastface.errors import CorruptFileError, InvalidInputError
-from fastface.graph.approximate import APPROXIMATE_METRICS, Recall, approximate_neighbors
+from fastface.graph.approximate import Recall, approximate_neighbors, choose_method
 from fastface.graph.growth import grown_neighbors
 from fastface.graph.rows import fingerprint, unit_rows
 from fastface.graph.storage import read_arrays, write_arrays
@@ -25,9 +25,7 @@ __all__ = ["NeighborGraph"]
 
 _FORMAT = "fastface-neighbor-graph"
 _VERSION = 2
-_METHODS = ("auto", "exact", "approximate")
 _LARGEST_HALF = float(np.finfo(np.float16).max)
-_EXACT_ROWS = 200_000  # up to which an approximate graph saves little
 _EXACT = Recall(1.0, 1.0, 1.0, 0)
 
 
@@ -123,7 +121,7 @@ class NeighborGraph:
         x = check_matrix(X)
         check_metric(metric)
         k = min(check_integer(n_neighbors, name="n_neighbors", low=1), len(x) - 1)
-        chosen = _choose_method(method, len(x), metric, device)
+        chosen = choose_method(method, len(x), metric, device)
         seed = check_integer(random_state, name="random_state", low=0)
         if not 0 < recall <= 1:
             raise InvalidInputError(f"recall must be above 0 and at most 1, got {recall!r}")
@@ -372,7 +370,7 @@ class NeighborGraph:
         """Whether methods can walk the graph without leaving it."""
         return (
             self.metric in METRICS
-            and self.method in _METHODS
+            and self.method in ("exact", "approximate")
             and self.indices.ndim == 2
             and self.indices.shape == self.distances.shape
             and self.indices.dtype == np.int32
@@ -383,23 +381,6 @@ class NeighborGraph:
                 or (int(self.indices.min()) >= 0 and int(self.indices.max()) < n_samples)
             )
         )
-
-
-def _choose_method(method: str, n_samples: int, metric: str, device: str) -> str:
-    """Return "exact" or "approximate", refusing what cannot be served."""
-    if method not in _METHODS:
-        raise InvalidInputError(
-            f"unknown method {method!r}; choose {', '.join(map(repr, _METHODS))}"
-        )
-    served = metric in APPROXIMATE_METRICS and device in ("auto", "cpu")
-    if method == "approximate" and not served:
-        raise InvalidInputError(
-            f"there is no approximate graph for metric {metric!r} on device {device!r}: choose"
-            f" another metric ({', '.join(APPROXIMATE_METRICS)}), device 'cpu' or method 'exact'"
-        )
-    if method == "auto":
-        return "approximate" if served and n_samples > _EXACT_ROWS else "exact"
-    return method
 
 
 def _widened(distances: NDArray[Any]) -> NDArray[np.float32]:
