@@ -124,6 +124,7 @@ PYBIND11_MODULE(_kernels, m) {
   bind_kmeans(m);
   bind_faces(m);
   bind_people(m);
+  bind_graph(m);
 
   py::class_<PreparedCandidates>(m, "PreparedCandidates")
       .def(py::init(&prepare), py::arg("y").noconvert(), py::arg("metric"), py::arg("n_threads"))

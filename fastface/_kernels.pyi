@@ -197,3 +197,33 @@ def nearness(
     n_candidates: int,
     n_threads: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]: ...
+
+class EncodedRows:
+    def __init__(
+        self,
+        x: NDArray[Any],
+        order: NDArray[np.int32],
+        shift: NDArray[np.float64],
+        n_threads: int,
+    ) -> None: ...
+    def offer(
+        self,
+        members: NDArray[np.int32],
+        offered: NDArray[np.int32],
+        lists: NDArray[np.uint32],
+        n_threads: int,
+    ) -> None: ...
+    def refine(
+        self, source: NDArray[np.uint32], target: NDArray[np.uint32], fan: int, n_threads: int
+    ) -> int: ...
+
+def settle(
+    x: NDArray[Any],
+    order: NDArray[np.int32],
+    lists: NDArray[np.uint32],
+    metric: str,
+    places: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    indices: NDArray[np.int32],
+    n_threads: int,
+) -> None: ...

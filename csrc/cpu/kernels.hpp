@@ -26,6 +26,9 @@ constexpr int kMaxPanelWidth = 32;
 // Features of packed operands are padded with zeros to a multiple of this.
 constexpr std::int64_t kDimStep = 4;
 
+// Rows of 8-bit integers that are read one by one are padded with zeros to a multiple of this.
+constexpr std::int64_t kCodeStep = 64;
+
 // Number of interleaved partial sums in the definition of a distance (see exact_sums.hpp).
 constexpr int kSumLanes = 16;
 
@@ -160,6 +163,9 @@ struct KernelTable {
   // room for kMaxGroupRows more than `count`.
   std::int32_t (*list_wanted)(const float* uppers, const float* bars, std::int64_t count,
                               std::int32_t* rows);
+  // out[i] = <query, row index[i]> on rows of `stride` integers, a multiple of kCodeStep.
+  void (*code_dots)(const std::int8_t* query, const std::int8_t* rows, std::int64_t stride,
+                    const std::int32_t* index, std::int64_t count, std::int32_t* out);
 
   void (*distance_tile[kMetrics])(const DistanceTile& tile);
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastface.distances import nearest_neighbors
 from fastface.errors import CorruptFileError, InvalidInputError
+from fastface.graph.approximate import Recall, approximate_neighbors, choose_method
+from fastface.graph.growth import grown_neighbors
 from fastface.graph.rows import fingerprint, unit_rows
 from fastface.graph.storage import read_arrays, write_arrays
 from fastface.validation import METRICS, check_integer, check_matrix, check_metric
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["NeighborGraph"]
 
 _FORMAT = "fastface-neighbor-graph"
-_VERSION = 1
+_VERSION = 2
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+_EXACT = Recall(1.0, 1.0, 1.0, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class NeighborGraph:
-    """Exact k nearest neighbours of every row, a row never its own neighbour.
+    """The k nearest neighbours of every row, a row never its own neighbour.
 
     Attributes
     ----------
@@ -43,6 +47,12 @@ class NeighborGraph:
         Width of the rows.
     fingerprint : str
         SHA-256 of the rows the graph was built from, as they were given.
+    method : str
+        ``"exact"`` or ``"approximate"``.
+    recall : Recall
+        Share of the true neighbours that are here: `estimate`, the 95 % interval `low` to `high`,
+        and the `n_rows` drawn by chance that were searched exactly to measure it.  One where the
+        graph is exact.
     """
 
     indices: NDArray[np.int32]
@@ -51,6 +61,8 @@ class NeighborGraph:
     normalized: bool
     n_features: int
     fingerprint: str
+    method: str = "exact"
+    recall: Recall = _EXACT
 
     @classmethod
     def build(
@@ -60,8 +72,12 @@ class NeighborGraph:
         n_neighbors: int = 80,
         metric: str = "euclidean",
         normalize: bool = False,
+        method: str = "auto",
+        recall: float = 0.98,
+        random_state: int = 0,
         device: str = "auto",
         n_threads: int | None = None,
+        memory_limit: int | str | None = None,
     ) -> NeighborGraph:
         """Find the neighbours of every row among the others.
 
@@ -75,10 +91,21 @@ class NeighborGraph:
             Distance.
         normalize : bool
             Scale rows to length one before they are compared.
+        method : {"auto", "exact", "approximate"}
+            ``"approximate"`` finds most neighbours, in time that grows little faster than the
+            number of rows: rows are compared within overlapping cells, then with the neighbours of
+            their neighbours (`fastface.graph.approximate`).  ``"auto"`` is exact up to 200,000
+            rows, with the inner product, and on the reference device.
+        recall : float
+            What an approximate graph aims at; `recall` of the graph tells what was reached.
+        random_state : int
+            Seed of an approximate graph.
         device : str
             Where to compute.
         n_threads : int, optional
             Threads; by default `fastface.get_num_threads`.  The graph does not depend on it.
+        memory_limit : int or str, optional
+            See `fastface.nearest_neighbors`; codes and lists of an approximate graph come on top.
 
         Returns
         -------
@@ -88,14 +115,30 @@ class NeighborGraph:
         Raises
         ------
         InvalidInputError
-            If `X` is not a finite matrix, or `normalize` meets a row of zeros.
+            If `X` is not a finite matrix, `normalize` meets a row of zeros, or an approximate graph
+            is asked for where there is none: with the inner product or the reference device.
         """
         x = check_matrix(X)
         check_metric(metric)
         k = min(check_integer(n_neighbors, name="n_neighbors", low=1), len(x) - 1)
+        chosen = choose_method(method, len(x), metric, device)
+        seed = check_integer(random_state, name="random_state", low=0)
+        if not 0 < recall <= 1:
+            raise InvalidInputError(f"recall must be above 0 and at most 1, got {recall!r}")
         compared = unit_rows(x) if normalize else x
+        reached = _EXACT
         if k == 0:
             distances, indices = np.empty((1, 0), np.float32), np.empty((1, 0), np.int32)
+        elif chosen == "approximate":
+            distances, indices, reached = approximate_neighbors(
+                compared,
+                k,
+                metric,
+                recall=recall,
+                seed=seed,
+                n_threads=n_threads,
+                memory_limit=memory_limit,
+            )
         else:
             distances, indices = nearest_neighbors(
                 compared,
@@ -104,8 +147,66 @@ class NeighborGraph:
                 exclude_self=True,
                 device=device,
                 n_threads=n_threads,
+                memory_limit=memory_limit,
             )
-        return cls(indices, distances, metric, bool(normalize), x.shape[1], fingerprint(x))
+        return cls(
+            indices,
+            distances,
+            metric,
+            bool(normalize),
+            x.shape[1],
+            fingerprint(x),
+            chosen,
+            reached,
+        )
+
+    def extend(
+        self,
+        X: ArrayLike,
+        *,
+        n_threads: int | None = None,
+        memory_limit: int | str | None = None,
+    ) -> NeighborGraph:
+        """Return the graph of more rows, without building it again.
+
+        New rows are searched against all rows exactly, and enter the lists of old ones where they
+        are nearer.  From an exact graph this makes the graph that `build` would, but that rows at
+        distances equal in float32 stand in order of index.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_more, n_features)
+            The rows of this graph, in order, then new ones.
+        n_threads : int, optional
+            Threads; by default `fastface.get_num_threads`.
+        memory_limit : int or str, optional
+            See `fastface.nearest_neighbors`.
+
+        Returns
+        -------
+        NeighborGraph
+            With as many neighbours as this one; its recall counts for the old rows.
+
+        Raises
+        ------
+        InvalidInputError
+            If `X` does not begin with the rows of this graph, or new rows cannot be used.
+        """
+        x = check_matrix(X)
+        self.check_matches(x[: self.n_samples])
+        if len(x) == self.n_samples:
+            return self
+        if self.n_neighbors == 0:
+            raise InvalidInputError("a graph of one row has no neighbours to extend: build it")
+        distances, indices = grown_neighbors(
+            unit_rows(x) if self.normalized else x,
+            self.indices,
+            self.distances,
+            self.metric,
+            n_threads=n_threads,
+            memory_limit=memory_limit,
+        )
+        return replace(self, indices=indices, distances=distances, fingerprint=fingerprint(x))
 
     @property
     def n_samples(self) -> int:
@@ -182,13 +283,15 @@ class NeighborGraph:
                 f" from this matrix of shape {X.shape}: build it again"
             )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
         """Write the graph to one ``.npz`` file, whole or not at all.
 
         Parameters
         ----------
         path : path-like
             The file, replaced if it is there.
+        half : bool
+            Store distances as float16: six bytes a neighbour in place of eight, three digits.
 
         Raises
         ------
@@ -203,8 +306,15 @@ class NeighborGraph:
             "n_samples": self.n_samples,
             "n_features": self.n_features,
             "fingerprint": self.fingerprint,
+            "method": self.method,
+            "recall": list(self.recall),
         }
-        write_arrays(Path(path), header, {"indices": self.indices, "distances": self.distances})
+        if half and not np.all(np.abs(self.distances) <= _LARGEST_HALF):
+            raise InvalidInputError(
+                f"distances beyond {_LARGEST_HALF:.0f} do not fit float16: save without half"
+            )
+        distances = self.distances.astype(np.float16) if half else self.distances
+        write_arrays(Path(path), header, {"indices": self.indices, "distances": distances})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> NeighborGraph:
@@ -216,7 +326,8 @@ class NeighborGraph:
             The file.
         mmap : bool
             Map the arrays from disk instead of reading them: for graphs larger than memory.  What
-            they hold is then checked for plausibility, not against its checksum.
+            they hold is then checked for plausibility, not against its checksum.  Distances that
+            were saved as float16 are read and widened all the same.
 
         Returns
         -------
@@ -240,11 +351,13 @@ class NeighborGraph:
         try:
             graph = cls(
                 arrays["indices"],
-                arrays["distances"],
+                _widened(arrays["distances"]),
                 str(header["metric"]),
                 bool(header["normalized"]),
                 int(header["n_features"]),
                 str(header["fingerprint"]),
+                str(header["method"]),
+                Recall(*header["recall"]),
             )
             plausible = graph._is_plausible(int(header["n_samples"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -257,6 +370,7 @@ class NeighborGraph:
         """Whether methods can walk the graph without leaving it."""
         return (
             self.metric in METRICS
+            and self.method in ("exact", "approximate")
             and self.indices.ndim == 2
             and self.indices.shape == self.distances.shape
             and self.indices.dtype == np.int32
@@ -267,3 +381,7 @@ class NeighborGraph:
                 or (int(self.indices.min()) >= 0 and int(self.indices.max()) < n_samples)
             )
         )
+
+
+def _widened(distances: NDArray[Any]) -> NDArray[np.float32]:
+    return distances.astype(np.float32) if distances.dtype == np.float16 else distances

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "cpu/codes.hpp"
 #include "cpu/fill_table.hpp"
 #include "cpu/isa/avx512_groups.hpp"
 
@@ -205,6 +206,7 @@ inline KernelTable avx512_table() {
   t.panel_width = kWidth;
   t.score_tile = score_tile<kRows, false>;
   t.score_tile_raising = score_tile<kRows, true>;
+  t.code_dots = code_dots;
   t.score_row = score_tile<1, false>;
   t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
   t.distance_tile[1] = distance_tile<Metric::kEuclidean>;

@@ -130,6 +130,23 @@ Int8Row round_to_int8(const float* row, std::int64_t padded_dim, std::int8_t* ou
   return {scale, residual * 1.001f + 1e-20f, 128 * _mm512_reduce_add_epi32(total)};
 }
 
+void code_dots_vnni(const std::int8_t* query, const std::int8_t* rows, std::int64_t stride,
+                    const std::int32_t* index, std::int64_t count, std::int32_t* out) {
+  const __m512i high = _mm512_set1_epi8(-128);
+  code_dots_with(query, rows, stride, index, count, out,
+                 [&](const std::int8_t* x, const std::int8_t* y, std::int64_t size) {
+                   // One operand has to be unsigned: x + 128, less 128 times the sum of y.
+                   __m512i sum = _mm512_setzero_si512();
+                   __m512i surplus = _mm512_setzero_si512();
+                   for (std::int64_t j = 0; j < size; j += kCodeStep) {
+                     const __m512i right = _mm512_loadu_si512(y + j);
+                     add_products(sum, _mm512_xor_si512(_mm512_loadu_si512(x + j), high), right);
+                     add_products(surplus, high, right);
+                   }
+                   return _mm512_reduce_add_epi32(_mm512_sub_epi32(sum, surplus));
+                 });
+}
+
 }  // namespace
 
 const KernelTable* avx512_vnni_kernels() {
@@ -139,6 +156,7 @@ const KernelTable* avx512_vnni_kernels() {
     t.score_tile_int8 = score_tile_int8<false>;
     t.score_tile_int8_raising = score_tile_int8<true>;
     t.score_group_int8 = score_group_int8;
+    t.code_dots = code_dots_vnni;
     t.round_to_int8 = round_to_int8;
     return t;
   }();

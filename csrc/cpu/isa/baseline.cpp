@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/codes.hpp"
 #include "cpu/fill_table.hpp"
 #include "cpu/groups.hpp"
 
@@ -162,6 +163,7 @@ const KernelTable* baseline_kernels() {
     t.panel_width = kWidth;
     t.score_tile = score_tile<kRows, false>;
     t.score_tile_raising = score_tile<kRows, true>;
+    t.code_dots = code_dots;
     t.score_row = score_tile<1, false>;
     t.distance_tile[0] = distance_tile<Metric::kSquaredEuclidean>;
     t.distance_tile[1] = distance_tile<Metric::kEuclidean>;

@@ -1,0 +1,121 @@
+// Binds what only neighbour graphs need.
+#include "bindings.hpp"
+#include "descent.hpp"
+
+namespace fastface {
+namespace {
+
+using Integers = py::array_t<std::int32_t>;
+using Entries = py::array_t<std::uint32_t>;
+
+void require(bool holds) {
+  if (!holds) throw std::invalid_argument("shapes or values do not agree");
+}
+
+void require_rows(const Integers& numbers, std::int64_t rows) {
+  require(is_c_contiguous(numbers));
+  for (py::ssize_t i = 0; i < numbers.size(); ++i)
+    require(numbers.data()[i] >= 0 && numbers.data()[i] < rows);
+}
+
+// Codes and the arrays that hold them.
+class EncodedRows {
+ public:
+  EncodedRows(const py::array& x, const Integers& order, const py::array_t<double>& shift,
+              int n_threads) {
+    const Matrix matrix = as_matrix(x);
+    require_rows(order, matrix.rows);
+    require(order.ndim() == 1 && order.shape(0) == matrix.rows);
+    const std::int32_t* which = order.data();
+    require(is_c_contiguous(shift) && shift.ndim() == 1 && shift.shape(0) == matrix.dim);
+    stride_ = round_up(matrix.dim, kCodeStep);
+    integers_.resize(static_cast<std::size_t>(matrix.rows * stride_));
+    scales_.resize(static_cast<std::size_t>(matrix.rows));
+    halves_.resize(static_cast<std::size_t>(matrix.rows));
+    const double* from = shift.data();
+    without_gil([&](Interrupt& interrupt) {
+      encode(matrix, which, from, integers_.data(), scales_.data(), halves_.data(), stride_,
+             n_threads, interrupt);
+    });
+  }
+
+  void offer_to(const Integers& members, const Integers& offered, Entries lists, int n_threads) {
+    require_rows(members, rows());
+    require_rows(offered, rows());
+    require(members.ndim() == 1 && offered.ndim() == 2 && offered.shape(0) == members.shape(0));
+    const Lists target = as_lists(lists);
+    const std::int32_t* who = members.data();
+    const std::int32_t* what = offered.data();
+    const std::int64_t n_members = members.shape(0);
+    const std::int64_t n_offered = offered.shape(1);
+    without_gil([&](Interrupt& interrupt) {
+      offer(codes(), target, who, n_members, what, n_offered, n_threads, interrupt);
+    });
+  }
+
+  std::int64_t refine_lists(Entries from, Entries to, std::int64_t fan, int n_threads) {
+    const Lists source = as_lists(from);
+    const Lists target = as_lists(to);
+    require(source.width == target.width);
+    return without_gil([&](Interrupt& interrupt) {
+      return refine(codes(), source, target, fan, n_threads, interrupt);
+    });
+  }
+
+ private:
+  std::int64_t rows() const { return static_cast<std::int64_t>(scales_.size()); }
+  Codes codes() const {
+    return {integers_.data(), scales_.data(), halves_.data(), rows(), stride_};
+  }
+  Lists as_lists(Entries& lists) const {
+    require(is_c_contiguous(lists) && lists.ndim() == 2 && lists.shape(0) == rows());
+    return {lists.mutable_data(), lists.shape(1)};
+  }
+
+  std::int64_t stride_;
+  std::vector<std::int8_t> integers_;
+  std::vector<float> scales_;
+  std::vector<float> halves_;
+};
+
+void settle_lists(const py::array& x, const Integers& order, Entries lists,
+                  const std::string& metric, const Integers& places, py::array_t<float> distances,
+                  Integers indices, int n_threads) {
+  const Matrix matrix = as_matrix(x);
+  require_rows(order, matrix.rows);
+  require_rows(places, matrix.rows);
+  require(order.ndim() == 1 && order.shape(0) == matrix.rows);
+  require(is_c_contiguous(lists) && lists.ndim() == 2 && lists.shape(0) == matrix.rows);
+  require(is_c_contiguous(distances) && is_c_contiguous(indices) && distances.ndim() == 2 &&
+          indices.ndim() == 2 && places.ndim() == 1 && distances.shape(0) == places.shape(0) &&
+          indices.shape(0) == places.shape(0) && distances.shape(1) == indices.shape(1));
+  const Lists source{lists.mutable_data(), lists.shape(1)};
+  const std::int64_t n_places = places.shape(0);
+  const std::int64_t k = indices.shape(1);
+  const Metric parsed = parse_metric(metric);
+  const std::int32_t* which = order.data();
+  const std::int32_t* wanted = places.data();
+  float* d = distances.mutable_data();
+  std::int32_t* i = indices.mutable_data();
+  without_gil([&](Interrupt& interrupt) {
+    settle(matrix, which, parsed, source, wanted, n_places, k, d, i, n_threads, interrupt);
+  });
+}
+
+}  // namespace
+
+void bind_graph(py::module_& m) {
+  py::class_<EncodedRows>(m, "EncodedRows")
+      .def(py::init<const py::array&, const Integers&, const py::array_t<double>&, int>(),
+           py::arg("x").noconvert(), py::arg("order").noconvert(), py::arg("shift").noconvert(),
+           py::arg("n_threads"))
+      .def("offer", &EncodedRows::offer_to, py::arg("members").noconvert(),
+           py::arg("offered").noconvert(), py::arg("lists").noconvert(), py::arg("n_threads"))
+      .def("refine", &EncodedRows::refine_lists, py::arg("source").noconvert(),
+           py::arg("target").noconvert(), py::arg("fan"), py::arg("n_threads"));
+  m.def("settle", &settle_lists, py::arg("x").noconvert(), py::arg("order").noconvert(),
+        py::arg("lists").noconvert(), py::arg("metric"), py::arg("places").noconvert(),
+        py::arg("distances").noconvert(), py::arg("indices").noconvert(), py::arg("n_threads"));
+}
+
+}  // namespace fastface

@@ -1,0 +1,251 @@
+"""Most of the nearest neighbours of every row, in far less time than all of them.
+
+Rows are cut into cells around randomly drawn rows, several times over, and compared within their
+cells by the exact kernels; then each row looks among the neighbours of its neighbours, pass after
+pass, until enough of them are found (Dong, Moses and Li, "Efficient k-nearest neighbor graph
+construction for generic similarity measures", WWW 2011, begun with overlapping cells in place of
+random lists).  How many are found is measured: some rows, drawn by chance, are searched exactly.
+
+On the way entries are compared by 8-bit codes, in the end by the definition, so that every distance
+is the one that `fastface.nearest_neighbors` returns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.backends.registry import get_backend, resolve_threads
+from fastface.distances import assign, nearest_neighbors
+from fastface.errors import InvalidInputError
+from fastface.graph.rows import unit_rows
+
+__all__ = [
+    "Approximation",
+    "Effort",
+    "Recall",
+    "approximate_neighbors",
+    "choose_method",
+    "nearest_others",
+]
+
+_METHODS = ("auto", "exact", "approximate")
+_METRICS = ("sqeuclidean", "euclidean", "cosine")
+
+_EXACT_ROWS = 200_000  # up to which an approximate graph saves little
+_SPARE = 8  # entries of a list beyond those asked for, for what codes cannot tell apart
+_NOBODY = np.uint32(0xFFFFFFFF)
+_MEAN_ROWS = 4096
+_NORMAL_95 = 1.96
+
+
+class Recall(NamedTuple):
+    """Share of the true neighbours that were found, measured on rows drawn by chance."""
+
+    estimate: float
+    low: float  # of the 95 % confidence interval
+    high: float
+    n_rows: int  # drawn
+
+
+class Approximation(NamedTuple):
+    """Neighbours as `fastface.nearest_neighbors` returns them, and how many of them are right."""
+
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int32]
+    recall: Recall
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look; more of anything finds more and takes longer."""
+
+    partitions: int = 3
+    cell_rows: int = 2000  # on average
+    cell_neighbors: int = 48  # that a row takes from its cell
+    passes: int = 8  # most
+    first_fan: int = 64  # neighbours whose neighbours are looked at; all of them after this pass
+    gain: float = 0.0005  # of recall, under which another pass is not worth it
+    sample: int = 1000  # rows to measure the recall on
+
+
+def choose_method(method: str, n_samples: int, metric: str, device: str) -> str:
+    """Return "exact" or "approximate", refusing what cannot be served."""
+    if method not in _METHODS:
+        raise InvalidInputError(
+            f"unknown method {method!r}; choose {', '.join(map(repr, _METHODS))}"
+        )
+    served = metric in _METRICS and device in ("auto", "cpu")
+    if method == "approximate" and not served:
+        raise InvalidInputError(
+            f"there is no approximate graph for metric {metric!r} on device {device!r}: choose"
+            f" another metric ({', '.join(_METRICS)}), device 'cpu' or method 'exact'"
+        )
+    if method == "auto":
+        return "approximate" if served and n_samples > _EXACT_ROWS else "exact"
+    return method
+
+
+def approximate_neighbors(
+    X: NDArray[Any],
+    k: int,
+    metric: str,
+    *,
+    recall: float,
+    effort: Effort | None = None,
+    seed: int = 0,
+    n_threads: int | None = None,
+    memory_limit: int | str | None = None,
+) -> Approximation:
+    """Find most of the k nearest other rows of every row.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Checked rows.
+    k : int
+        Less than the number of rows.
+    metric : {"sqeuclidean", "euclidean", "cosine"}
+        Distance.
+    recall : float
+        Passes end when this share is found, or when they find hardly anything new.
+    effort : Effort, optional
+        How hard to look.
+    seed : int
+        Same seed, same answer, with any number of threads on any machine.
+    n_threads : int, optional
+        Threads.
+    memory_limit : int or str, optional
+        Most bytes that the searches within cells allocate; codes and lists take
+        ``n (n_features + 8 k + 80)`` bytes besides, and unit rows for the cosine metric.
+
+    Returns
+    -------
+    Approximation
+        Rows with fewer than `k` reachable others do not occur: cells are joined by the passes.
+    """
+    effort = effort or Effort()
+    threads = resolve_threads(n_threads)
+    get_backend("cpu")  # names the remedy where the extension is missing
+    from fastface import _kernels
+
+    # Directions are ordered by angle as their unit vectors are by distance.
+    compared = unit_rows(X) if metric == "cosine" else X
+    shift = compared[:: max(1, len(X) // _MEAN_ROWS)].mean(axis=0, dtype=np.float64)
+    everybody = np.arange(len(X), dtype=np.int32)
+    # A list for each row; rows go by their place in the order of the first cells, near ones
+    # together.
+    lists = np.full((len(X), min(k + _SPARE, len(X) - 1)), _NOBODY, np.uint32)
+    for number in range(effort.partitions):
+        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+        cells = list(_cells(compared, everybody, max(effort.cell_rows, 4 * k), rng, threads))
+        if number == 0:
+            order = np.concatenate(cells)
+            place = np.empty_like(order)
+            place[order] = everybody
+            encoded = _kernels.EncodedRows(compared, order, shift, threads)
+        for members in cells:
+            wanted = max(effort.cell_neighbors, k // 2) if len(cells) > 1 else lists.shape[1]
+            near = min(wanted, len(members) - 1)
+            if near < 1:
+                continue
+            _, found = nearest_neighbors(
+                compared[members],
+                n_neighbors=near,
+                metric="sqeuclidean",
+                exclude_self=True,
+                n_threads=threads,
+                memory_limit=memory_limit,
+            )
+            places = place[members]
+            encoded.offer(places, places[found], lists, threads)
+    del compared, cells
+
+    def settle(rows: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        distances = np.empty((len(rows), k), np.float32)
+        indices = np.empty((len(rows), k), np.int32)
+        _kernels.settle(X, order, lists, metric, place[rows], distances, indices, threads)
+        return distances, indices
+
+    rng = np.random.Generator(np.random.Philox(key=[seed, effort.partitions]))
+    drawn = np.sort(rng.choice(len(X), min(effort.sample, len(X)), replace=False)).astype(np.int32)
+    exact, _ = nearest_others(X, drawn, k, metric, n_threads=threads, memory_limit=memory_limit)
+    measured = _measure(settle(drawn)[0], exact)
+    other = np.empty_like(lists)
+    for number in range(effort.passes):
+        before = measured.estimate
+        if before >= recall:
+            break
+        fan = min(effort.first_fan, k) if number == 0 else lists.shape[1]
+        encoded.refine(lists, other, fan, threads)
+        lists, other = other, lists
+        measured = _measure(settle(drawn)[0], exact)
+        if measured.estimate - before < effort.gain:
+            break
+    del other, encoded
+    distances, indices = settle(everybody)
+    return Approximation(distances, indices, measured)
+
+
+def nearest_others(
+    X: NDArray[Any],
+    rows: NDArray[np.int32],
+    k: int,
+    metric: str,
+    *,
+    n_threads: int | None = None,
+    memory_limit: int | str | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Find the k nearest other rows of some rows exactly."""
+    distances, indices = nearest_neighbors(
+        X[rows],
+        X,
+        n_neighbors=k + 1,
+        metric=metric,
+        n_threads=n_threads,
+        memory_limit=memory_limit,
+    )
+    # Of more than k equals of a row, it may not be among the first itself: then the last goes.
+    keep = indices != np.asarray(rows)[:, None]
+    keep[keep.all(axis=1), -1] = False
+    return distances[keep].reshape(-1, k), indices[keep].reshape(-1, k)
+
+
+def _measure(found: NDArray[np.float32], exact: NDArray[np.float32]) -> Recall:
+    """Count what is as near as the true neighbours are: which of equals is found is no matter."""
+    shares = (found <= exact[:, -1:]).mean(axis=1)
+    estimate = float(shares.mean())
+    doubt = _NORMAL_95 * float(shares.std()) / math.sqrt(len(shares))
+    low, high = max(0.0, estimate - doubt), min(1.0, estimate + doubt)
+    return Recall(estimate, low, high, len(shares))
+
+
+def _cells(
+    rows: NDArray[Any],
+    members: NDArray[np.int32],
+    cell_rows: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Iterator[NDArray[np.int32]]:
+    """Cut rows into cells around some of them, and cells that turn out too large once more."""
+    n_cells = -(-len(members) // cell_rows)
+    if n_cells < 2:
+        yield members
+        return
+    inside = rows if len(members) == len(rows) else rows[members]
+    centers = inside[np.sort(rng.choice(len(members), n_cells, replace=False))]
+    labels, _ = assign(inside, centers, n_threads=n_threads)
+    del inside
+    by_cell = members[np.argsort(labels, kind="stable")]
+    for cell in np.split(by_cell, np.cumsum(np.bincount(labels, minlength=n_cells))[:-1]):
+        if len(cell) == len(members):  # duplicates of one row: any cut will do
+            yield from np.array_split(cell, n_cells)
+        elif len(cell) > 2 * cell_rows:
+            yield from _cells(rows, cell, cell_rows, rng, n_threads)
+        elif len(cell):
+            yield cell
