@@ -84,12 +84,13 @@ def get_backend(device: str = "auto") -> Backend:
 
     Parameters
     ----------
-    device : {"auto", "cpu", "reference"}
-        ``"auto"`` is the C++ implementation.  ``"reference"`` is the slow NumPy definition.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        ``"auto"`` is the C++ implementation.  ``"cuda"`` is an NVIDIA GPU, through CuPy.
+        ``"reference"`` is the slow NumPy definition.
 
     Raises
     ------
-    BackendUnavailableError
+    BackendUnavailableError, MissingDependencyError
         If the device is known but cannot be served here.
     InvalidInputError
         If no such device is known.
@@ -103,11 +104,13 @@ def get_backend(device: str = "auto") -> Backend:
         from fastface.backends.cpu import CpuBackend
 
         return CpuBackend()
-    if isinstance(device, str) and device.split(":")[0] == "cuda":
-        raise BackendUnavailableError(
-            f"device {device!r}: this version has no CUDA kernels; use device='cpu'"
-        )
-    raise InvalidInputError(f"unknown device {device!r}; choose 'auto', 'cpu' or 'reference'")
+    if isinstance(device, str) and device.partition(":")[0] == "cuda":
+        from fastface.backends.cuda.backend import CudaBackend
+
+        return CudaBackend.open(device)
+    raise InvalidInputError(
+        f"unknown device {device!r}; choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'reference'"
+    )
 
 
 def available_isas() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,10 @@ ENTRIES = set(
 def test_kernels_compile_without_spills_stack_or_too_much_shared_memory(capability: int) -> None:
     most, _ = shared_limits(capability)
     seen = set()
-    for variant in variants(capability):
-        compiled = compile_variant(variant)
+    every = list(variants(capability))
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(compile_variant, every))
+    for variant, compiled in zip(every, results, strict=True):
         assert compiled.usages, f"no kernel found in the log of {variant}"
         for usage in compiled.usages:
             seen.add(usage.entry)

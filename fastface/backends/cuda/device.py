@@ -1,0 +1,252 @@
+"""One GPU: its memory, its streams, and its errors in words.
+
+Every call of CuPy is here or goes through here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastface.backends.cuda.programs import Define, Program, as_arguments, read_program
+from fastface.backends.cuda.sources import COMPILE_OPTIONS
+from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
+
+__all__ = ["Gpu", "GpuError", "GpuMemoryError", "open_gpu"]
+
+_LEAST_ARCH = 80
+_DEFAULT_SHARED = 48 << 10
+_REMEDY = "use device='cpu', which gives the same results"
+
+
+class GpuError(BackendUnavailableError):
+    """The GPU refused or lost something: the message names the kernel and its arguments."""
+
+
+class GpuMemoryError(GpuError, MemoryError):
+    """The GPU has not as much memory as one step wants."""
+
+
+def open_gpu(device: str, cupy: Any = None) -> Gpu:
+    """Return the GPU that `device` names.
+
+    Parameters
+    ----------
+    device : str
+        ``"cuda"``, or ``"cuda:1"`` for the second.
+    cupy : module, optional
+        What to use as CuPy.
+
+    Raises
+    ------
+    MissingDependencyError
+        If CuPy is not installed.
+    BackendUnavailableError
+        If there is no driver, or no such GPU, or it is too old.
+    InvalidInputError
+        If `device` is no such name.
+    """
+    kind, _, ordinal = device.partition(":")
+    if kind != "cuda" or not (ordinal.isdecimal() or device == "cuda"):
+        raise InvalidInputError(f"unknown device {device!r}; a GPU is 'cuda', 'cuda:0', 'cuda:1'")
+    if cupy is None:
+        try:
+            import cupy
+        except ImportError:
+            raise MissingDependencyError.for_package(
+                "CuPy", extra="cuda", purpose=f"device={device!r}"
+            ) from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise BackendUnavailableError(
+            f"device={device!r}: the CUDA driver cannot be used ({error}); install or update"
+            f" NVIDIA's driver, or {_REMEDY}"
+        ) from error
+    number = int(ordinal or 0)
+    if number >= count:
+        raise BackendUnavailableError(
+            f"device={device!r}: this machine has {count} GPUs, numbered from 0; {_REMEDY}"
+        )
+    gpu = Gpu(cupy, number)
+    if gpu.arch < _LEAST_ARCH:
+        raise BackendUnavailableError(
+            f"device={device!r} has compute capability {gpu.arch / 10}; the kernels need"
+            f" {_LEAST_ARCH / 10} or newer (Ampere); {_REMEDY}"
+        )
+    return gpu
+
+
+class Gpu:
+    """One GPU.
+
+    Parameters
+    ----------
+    cupy : module
+        CuPy.
+    number : int
+        Which GPU.
+    """
+
+    def __init__(self, cupy: Any, number: int) -> None:
+        self._cp = cupy
+        self.number = number
+        self._device = cupy.cuda.Device(number)
+        self.arch = int(self._device.compute_capability)
+        self._functions: dict[tuple[str, str, tuple[Define, ...]], Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Return what users call it."""
+        return f"cuda:{self.number}"
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the GPU that arrays and launches are on."""
+        with self._device:
+            yield
+
+    def free_bytes(self) -> int:
+        """Return how much memory there is to be had, what CuPy keeps in its pool included."""
+        with self._device:
+            free, _ = self._cp.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cp.get_default_memory_pool().free_bytes())
+
+    def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
+        """Return an array whose values are not yet written."""
+        with self._in_words(f"an array of shape {shape}"):
+            return self._cp.empty(shape, dtype)
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
+        """Return an array of zeros, written in the order of the current stream."""
+        with self._in_words(f"an array of shape {shape}"):
+            return self._cp.zeros(shape, dtype)
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """Return a copy of a NumPy array, in the order of the current stream."""
+        with self._in_words(f"a copy of an array of shape {array.shape}"):
+            there = self._cp.empty(array.shape, array.dtype)
+            there.set(np.ascontiguousarray(array))
+            return there
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """Return a copy in NumPy, once the current stream has written it."""
+        with self._in_words("copying results back"):
+            result: NDArray[Any] = array.get()
+            return result
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array of this process that the GPU can read while the program goes on."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = self._cp.cuda.alloc_pinned_memory(max(1, size))
+        array: NDArray[Any] = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
+        return array
+
+    def stream(self) -> Any:
+        """Return a new stream; ``with stream:`` makes it the current one."""
+        return self._cp.cuda.Stream(non_blocking=True)
+
+    def is_device_array(self, array: object) -> bool:
+        """Return whether an array lies on a GPU."""
+        return hasattr(array, "__cuda_array_interface__")
+
+    def adopt(self, array: Any) -> Any:
+        """Return a GPU array of CuPy, PyTorch or others as one of CuPy, without a copy.
+
+        Raises
+        ------
+        InvalidInputError
+            If it lies on another GPU.
+        """
+        there = self._cp.asarray(array)
+        if there.device.id != self.number:
+            raise InvalidInputError(
+                f"the array lies on cuda:{there.device.id}, the call runs on {self.name}: say"
+                f" device='cuda:{there.device.id}', or move the array"
+            )
+        return there
+
+    def let_go(self) -> None:
+        """Give memory that is kept for later back to the GPU."""
+        self._cp.get_default_memory_pool().free_all_blocks()
+
+    def launch(
+        self,
+        file: str,
+        entry: str,
+        grid: int | tuple[int, int],
+        block: int,
+        *args: Any,
+        shared: int = 0,
+        **defines: int,
+    ) -> None:
+        """Run a kernel on the current stream.
+
+        Parameters
+        ----------
+        file : str
+            Name of the source, without ``.cu``.
+        entry : str
+            Name of the kernel.
+        grid : int or (int, int)
+            Blocks.
+        block : int
+            Threads of a block.
+        *args
+            Arguments: arrays (None is a null pointer) and numbers.
+        shared : int
+            Bytes of dynamic shared memory.
+        **defines
+            What the source is compiled with.
+
+        Raises
+        ------
+        GpuMemoryError, GpuError
+            Naming the kernel.
+        """
+        program = read_program(file)
+        function = self._function(program, entry, tuple(sorted(defines.items())))
+        blocks = (grid, 1, 1) if isinstance(grid, int) else (*grid, 1)
+        arguments = as_arguments(program, entry, args)
+        with self._in_words(f"kernel {entry} over {_in_short(args)}"):
+            if shared > _DEFAULT_SHARED:
+                function.max_dynamic_shared_size_bytes = shared
+            function(blocks, (block, 1, 1), arguments, shared_mem=shared)
+
+    def _function(self, program: Program, entry: str, defines: tuple[Define, ...]) -> Any:
+        place = program.name, entry, defines
+        if place not in self._functions:
+            options = (*COMPILE_OPTIONS, *(f"-D{name}={value}" for name, value in defines))
+            with self._in_words(f"compiling {program.name}.cu for sm_{self.arch}"):
+                module = self._cp.RawModule(code=program.source, options=options)
+                for name in program.entries:
+                    self._functions[program.name, name, defines] = module.get_function(name)
+        return self._functions[place]
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        """Turn the errors of CuPy and the driver into one that says what was done."""
+        try:
+            yield
+        except self._cp.cuda.memory.OutOfMemoryError as error:
+            raise GpuMemoryError(
+                f"{self.name} has not enough memory for {what}: {error}; give a smaller"
+                f" memory_limit, or {_REMEDY}"
+            ) from error
+        except (
+            self._cp.cuda.runtime.CUDARuntimeError,
+            self._cp.cuda.driver.CUDADriverError,
+            self._cp.cuda.compiler.CompileException,
+        ) as error:
+            raise GpuError(f"{self.name}, {what}: {error}; {_REMEDY}") from error
+
+
+def _in_short(args: Sequence[Any]) -> str:
+    """Return shapes of the arrays among arguments."""
+    shapes = [str(tuple(a.shape)) for a in args if hasattr(a, "shape") and a.shape != ()]
+    return "arrays of shape " + ", ".join(dict.fromkeys(shapes)) if shapes else "no arrays"

@@ -1,0 +1,274 @@
+"""Nearest centers, nearest neighbours and neighbours within a radius."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastface.backends.cuda.device import Gpu
+from fastface.backends.cuda.lanes import in_chunks
+from fastface.backends.cuda.operands import FACTS, Candidates, Packed, pack_queries, storage
+from fastface.backends.cuda.tiles import Precision
+from fastface.backends.protocol import Neighbors
+
+__all__ = ["Search"]
+
+_DECIDED_ROWS = 16  # a block of assign_decide
+_SORTED_ROWS = 4  # a block of topk_decide
+_RADIUS_ROWS = 8
+_RECHECK_BLOCKS = 256
+_CAPACITY = 512  # survivors that a slice keeps of a row
+_MOST_SLICES = 32
+_FEW_SLICES = 4  # where each has a list of survivors
+_FULL_GPU = 264  # blocks that keep the largest GPUs busy
+_TOO_MANY = 4  # one row in so many may be doubtful before scores are made finer
+
+
+class Search:
+    """What all searches among the same candidates share.
+
+    Parameters
+    ----------
+    gpu : Gpu
+        Where.
+    y : device array of shape (n, dim)
+        Candidates.
+    metric : str
+        Distance.
+    precision : Precision
+        Of the first scores; where too many rows stay doubtful, finer ones follow.
+    """
+
+    def __init__(self, gpu: Gpu, y: Any, metric: str, precision: Precision) -> None:
+        self._gpu, self._metric = gpu, metric
+        self._candidates = Candidates(gpu, y, metric, precision)
+        self.rechecked = self.exhaustive = 0
+
+    def assign(
+        self,
+        x: Any,
+        labels: NDArray[np.int32],
+        distances: NDArray[np.float32] | None,
+        memory_limit: int,
+    ) -> None:
+        """Write the nearest candidate of every row, and how far it is unless that is None."""
+
+        def work(chunk: Any, first: int) -> list[Any]:
+            return self._assign_chunk(chunk, with_distances=distances is not None)
+
+        outputs: list[NDArray[Any]] = [labels] if distances is None else [labels, distances]
+        self._run(x, work, outputs, 20 * _MOST_SLICES + 12, memory_limit)
+
+    def topk(
+        self,
+        x: Any,
+        distances: NDArray[np.float32],
+        indices: NDArray[np.int32],
+        exclude_self: bool,
+        memory_limit: int,
+    ) -> None:
+        """Write the nearest candidates of every row, nearest first."""
+        k = indices.shape[1]
+
+        def work(chunk: Any, first: int) -> list[Any]:
+            return self._topk_chunk(chunk, first if exclude_self else -1, k)
+
+        scratch = 8 * _CAPACITY * _FEW_SLICES + 8 * k + 16
+        self._run(x, work, [distances, indices], scratch, memory_limit)
+
+    def _run(
+        self, x: Any, work: Any, outputs: list[NDArray[Any]], scratch: int, memory_limit: int
+    ) -> None:
+        c = self._candidates
+        row = c.padded_dim * c.precision.operand.itemsize + FACTS.itemsize
+        bytes_a_row = row + x.shape[1] * x.dtype.itemsize + scratch
+        in_chunks(self._gpu, x, work, outputs, bytes_a_row=bytes_a_row, memory_limit=memory_limit)
+
+    def _slices(self, packed: Packed, most: int) -> tuple[int, int]:
+        """Return slices of the candidates, so that few rows fill a GPU too, and tiles of one."""
+        tiles = self._candidates.packed.tiles
+        wanted = min(most, tiles, max(1, _FULL_GPU // packed.tiles))
+        each = -(-tiles // wanted)
+        return -(-tiles // each), each
+
+    def _pack(self, x: Any) -> Packed:
+        packed = pack_queries(self._candidates, x)
+        if int(self._gpu.get(packed.errors)[0]):
+            raise FloatingPointError("queries")
+        return packed
+
+    def _assign_chunk(self, x: Any, *, with_distances: bool) -> list[Any]:
+        gpu, c = self._gpu, self._candidates
+        packed = self._pack(x)
+        n, dim = x.shape
+        slices, each = self._slices(packed, _MOST_SLICES)
+        scores = gpu.empty((slices, 3, packed.rows_padded), np.float32)
+        places = gpu.empty((slices, 2, packed.rows_padded), np.int32)
+        gpu.launch(
+            "assign",
+            "assign_scores",
+            (packed.tiles, slices),
+            c.tile.threads,
+            *(packed.values, c.packed.values, c.biases, packed.rows_padded, c.packed.tiles),
+            *(c.n_steps, each, 0, c.padded_dim, c.metric, packed.facts, c.bounds, scores, places),
+            shared=c.tile.shared_bytes(c.n_steps),
+            **c.tile.defines,
+        )
+        labels = gpu.empty(n, np.int32)
+        distances = gpu.empty(n, np.float32) if with_distances else None
+        doubtful, counters = gpu.empty(n, np.int32), gpu.zeros(2, np.int32)
+        types = {"X_TYPE": storage(x), "Y_TYPE": storage(c.y)}
+        gpu.launch(
+            "assign_decide",
+            "assign_decide",
+            -(-n // _DECIDED_ROWS),
+            256,
+            *(x, dim, None, c.y, dim, n, dim, c.padded_dim, c.metric, int(c.precision)),
+            *(packed.facts, c.packed.facts, c.bounds, scores, places, slices),
+            *(packed.rows_padded, labels, distances, doubtful, counters),
+            **types,
+        )
+        gpu.launch(
+            "assign_decide",
+            "assign_recheck",
+            min(n, _RECHECK_BLOCKS),
+            256,
+            *(x, dim, c.y, dim, doubtful, counters, len(c), dim, c.metric, c.packed.facts),
+            *(labels, distances),
+            **types,
+        )
+        self._count(counters, n)
+        return [labels] if distances is None else [labels, distances]
+
+    def _topk_chunk(self, x: Any, first_query: int, k: int) -> list[Any]:
+        gpu, c = self._gpu, self._candidates
+        packed = self._pack(x)
+        n, dim = x.shape
+        slices, each = self._slices(packed, _FEW_SLICES)
+        entries = gpu.empty((slices, packed.rows_padded, _CAPACITY), np.uint64)
+        counts = gpu.zeros((slices, packed.rows_padded), np.int32)
+        gpu.launch(
+            "topk",
+            "topk_screen",
+            (packed.tiles, slices),
+            c.tile.threads,
+            *(packed.values, c.packed.values, c.biases, packed.rows_padded, c.packed.tiles),
+            *(c.n_steps, each, 0, c.padded_dim, c.metric, packed.facts, c.bounds, k, first_query),
+            *(entries, counts),
+            shared=c.tile.shared_bytes(c.n_steps),
+            CAPACITY=_CAPACITY,
+            **c.tile.defines,
+        )
+        distances, indices = gpu.empty((n, k), np.float32), gpu.empty((n, k), np.int32)
+        doubtful, counters = gpu.empty(n, np.int32), gpu.zeros(2, np.int32)
+        types = {"X_TYPE": storage(x), "Y_TYPE": storage(c.y), "CAPACITY": _CAPACITY}
+        gpu.launch(
+            "topk_decide",
+            "topk_decide",
+            -(-n // _SORTED_ROWS),
+            128,
+            *(x, dim, c.y, dim, n, dim, c.padded_dim, c.metric, int(c.precision)),
+            *(packed.facts, c.packed.facts, c.bounds, entries, counts, slices),
+            *(packed.rows_padded, k, distances, indices, doubtful, counters),
+            **types,
+        )
+        gpu.launch(
+            "topk_decide",
+            "topk_recheck",
+            min(n, _RECHECK_BLOCKS),
+            256,
+            *(x, dim, c.y, dim, doubtful, counters, len(c), dim, c.metric, c.packed.facts, k),
+            *(first_query, distances, indices),
+            **types,
+        )
+        self._count(counters, n)
+        return [distances, indices]
+
+    def _count(self, counters: Any, n: int) -> None:
+        """Note the rows that went to the definition; make scores finer if they are many."""
+        exhaustive, decided = (int(count) for count in self._gpu.get(counters))
+        self.rechecked += decided
+        self.exhaustive += exhaustive
+        c = self._candidates
+        if exhaustive * _TOO_MANY > n and c.precision in (Precision.BF16, Precision.TF32):
+            self._candidates = Candidates(self._gpu, c.y, self._metric, Precision.TF32X3)
+
+    def found(self, distances: NDArray[np.float32], indices: NDArray[np.int32]) -> Neighbors:
+        """Return what was found, with the counts."""
+        return Neighbors(distances, indices, self.rechecked, self.exhaustive)
+
+    def radius(
+        self, x: Any, limit: float, exclude_self: bool, memory_limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Return CSR offsets, indices and distances of candidates within a key `limit`."""
+        pieces: list[tuple[NDArray[Any], ...]] = []
+
+        def work(chunk: Any, first: int) -> list[Any]:
+            pieces.append(self._radius_chunk(chunk, limit, first if exclude_self else -1))
+            return []
+
+        self._run(x, work, [], 40, memory_limit)
+        counts = np.concatenate([np.diff(piece[0]) for piece in pieces])
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        indices = np.concatenate([piece[1] for piece in pieces])
+        return offsets, indices, np.concatenate([piece[2] for piece in pieces])
+
+    def _radius_chunk(
+        self, x: Any, limit: float, first_query: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        gpu, c = self._gpu, self._candidates
+        packed = self._pack(x)
+        n, dim = x.shape
+        counts, offsets = gpu.empty(n, np.int64), gpu.empty(n + 1, np.int64)
+
+        def screen(indices: Any) -> None:
+            counting = indices is None
+            gpu.launch(
+                "radius",
+                "radius_screen",
+                packed.tiles,
+                c.tile.threads,
+                *(packed.values, c.packed.values, c.biases, n, c.packed.tiles, c.n_steps, 0),
+                *(c.padded_dim, c.metric, packed.facts, c.packed.facts, c.bounds, limit),
+                *(first_query, counts if counting else None, None if counting else offsets),
+                indices,
+                shared=c.tile.shared_bytes(c.n_steps),
+                **c.tile.defines,
+            )
+
+        screen(None)
+        near = self._scan(counts, offsets)
+        indices, distances = gpu.empty(max(1, near), np.int32), gpu.zeros(max(1, near), np.float32)
+        screen(indices)
+        types = {"X_TYPE": storage(x), "Y_TYPE": storage(c.y)}
+        blocks = -(-n // _RADIUS_ROWS)
+        gpu.launch(
+            "radius_decide",
+            "radius_decide",
+            blocks,
+            256,
+            *(x, dim, c.y, dim, n, dim, c.metric, limit, packed.facts, c.packed.facts),
+            *(offsets, indices, distances, counts),
+            **types,
+        )
+        final = gpu.empty(n + 1, np.int64)
+        inside = self._scan(counts, final)
+        kept, lengths = gpu.empty(max(1, inside), np.int32), gpu.empty(max(1, inside), np.float32)
+        if inside:
+            gpu.launch(
+                "radius_decide",
+                "radius_compact",
+                blocks,
+                256,
+                *(n, offsets, indices, distances, final, kept, lengths),
+                **types,
+            )
+            return gpu.get(final), gpu.get(kept), gpu.get(lengths)
+        return gpu.get(final), np.empty(0, np.int32), np.empty(0, np.float32)
+
+    def _scan(self, counts: Any, offsets: Any) -> int:
+        n = counts.shape[0]
+        self._gpu.launch("lloyd", "exclusive_scan", 1, 1024, counts, n, offsets, X_TYPE=1)
+        return int(self._gpu.get(offsets[n:])[0])

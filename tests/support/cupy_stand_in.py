@@ -1,0 +1,247 @@
+"""As much of CuPy as fastface uses, on the CPU: kernels go to the PTX interpreter.
+
+Streams are lazy: what is put on one happens when somebody waits for it, so that a program that
+forgets to wait reads bytes that nobody has written, which is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from ptx_interpreter import DeviceMemory, Module, OutOfDeviceMemory
+
+__all__ = ["StandIn"]
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's own."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """CuPy's own."""
+
+
+class CUDADriverError(RuntimeError):
+    """CuPy's own."""
+
+
+class CompileException(Exception):  # noqa: N818
+    """CuPy's own."""
+
+
+_modules: dict[tuple[str, tuple[str, ...]], Module] = {}
+
+
+class Stream:
+    """A queue of work."""
+
+    def __init__(self, owner: StandIn, non_blocking: bool = False) -> None:
+        self._owner = owner
+        self._queue: deque[Callable[[], object]] = deque()
+        owner.streams.append(self)
+
+    def __enter__(self) -> Stream:
+        self._owner.stack.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.stack.pop()
+
+    def later(self, work: Callable[[], object]) -> None:
+        self._queue.append(work)
+
+    def synchronize(self) -> None:
+        while self._queue:
+            self._queue.popleft()()
+
+
+class Array:
+    """An array on the device."""
+
+    def __init__(
+        self, owner: StandIn, shape: tuple[int, ...], dtype: Any, base: Array | None, ptr: int
+    ) -> None:
+        self._owner, self.shape, self.dtype = owner, shape, np.dtype(dtype)
+        self._base, self.ptr = base, ptr
+        self._stream = owner.stream
+        self.device = SimpleNamespace(id=owner.device_of(ptr))
+        self.flags = SimpleNamespace(c_contiguous=True)
+
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: math.prod(self.shape))
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"data": (self.ptr, False), "shape": self.shape, "typestr": self.dtype.str}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Array:
+        start, stop, _ = part.indices(self.shape[0])
+        row = self.dtype.itemsize * math.prod(self.shape[1:])
+        shape = (stop - start, *self.shape[1:])
+        return Array(self._owner, shape, self.dtype, self, self.ptr + start * row)
+
+    def set(self, values: np.ndarray, stream: Stream | None = None) -> None:
+        assert values.shape == self.shape
+        assert values.dtype == self.dtype
+        memory, ptr = self._owner.memory, self.ptr
+        if stream is None:  # pageable memory is read before the call returns
+            values = values.copy()
+        (stream or self._owner.stream).later(lambda: memory.write(ptr, values))
+
+    def get(
+        self, stream: Stream | None = None, out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
+        out = np.empty(self.shape, self.dtype) if out is None else out
+        memory, ptr, nbytes = self._owner.memory, self.ptr, self.nbytes
+        target = out
+
+        def copy() -> None:
+            self._owner.check_written(ptr, nbytes)
+            target.reshape(-1).view(np.uint8)[:] = memory.read(ptr, nbytes)
+
+        stream = stream or self._owner.stream
+        stream.later(copy)
+        if blocking:
+            stream.synchronize()
+        return out
+
+    def __del__(self) -> None:
+        if self._base is None:
+            release, ptr = self._owner.memory.release, self.ptr
+            self._stream.later(lambda: release(ptr))
+
+
+class Function:
+    """A kernel."""
+
+    def __init__(self, owner: StandIn, module: Module, name: str) -> None:
+        self._owner, self._module, self._name = owner, module, name
+        self.max_dynamic_shared_size_bytes = 48 << 10
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, *, shared_mem: int = 0
+    ) -> None:
+        owner, module, name = self._owner, self._module, self._name
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        passed = [int(a.ptr) if isinstance(a, Array) else a for a in args]
+        kept = [a for a in args if isinstance(a, Array)]  # as the driver would not
+
+        def run() -> None:
+            module.kernels[name].max_dynamic_shared = max(shared_mem, 48 << 10)
+            owner.launches.append((name, grid))
+            if owner.fail_in == name:
+                raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access")
+            module.launch(name, grid, block, passed, shared_bytes=shared_mem, memory=owner.memory)
+
+        if owner.fail_in == name:
+            run()
+        self._owner.stream.later(run)
+        del kept
+
+
+class StandIn:
+    """A module that looks like CuPy.
+
+    Parameters
+    ----------
+    capacity : int
+        Bytes of memory of the device.
+    devices : int
+        How many devices to pretend; all have the one memory.
+    """
+
+    def __init__(self, capacity: int = 64 << 20, devices: int = 1, capability: str = "80") -> None:
+        self.memory = DeviceMemory(capacity)
+        self.streams: list[Stream] = []
+        self.stack: list[Stream] = [Stream(self)]
+        self.launches: list[tuple[str, tuple[int, ...]]] = []
+        self.fail_in: str | None = None
+        self.foreign: set[int] = set()
+        self.pinned_bytes = 0
+        self._pool = SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=self.synchronize)
+        self.cuda = SimpleNamespace(
+            Stream=lambda non_blocking=False: Stream(self, non_blocking),
+            Device=lambda number: _Device(capability),
+            alloc_pinned_memory=self._alloc_pinned,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            driver=SimpleNamespace(CUDADriverError=CUDADriverError),
+            compiler=SimpleNamespace(CompileException=CompileException),
+            runtime=SimpleNamespace(
+                CUDARuntimeError=CUDARuntimeError,
+                getDeviceCount=lambda: devices,
+                memGetInfo=lambda: (capacity - self.memory.used, capacity),
+            ),
+        )
+
+    @property
+    def stream(self) -> Stream:
+        return self.stack[-1]
+
+    def device_of(self, ptr: int) -> int:
+        return 1 if ptr in self.foreign else 0
+
+    def synchronize(self) -> None:
+        for stream in self.streams:
+            stream.synchronize()
+
+    def check_written(self, ptr: int, nbytes: int) -> None:
+        place = self.memory._slice(ptr, nbytes)
+        assert (self.memory.state[place] == 1).all(), "a copy of bytes that nobody has written"
+
+    def get_default_memory_pool(self) -> SimpleNamespace:
+        return self._pool
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        nbytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+        try:
+            ptr = self.memory.allocate(nbytes)
+        except OutOfDeviceMemory:
+            self.synchronize()  # what is freed but not yet given back
+            try:
+                ptr = self.memory.allocate(nbytes)
+            except OutOfDeviceMemory as error:
+                raise OutOfMemoryError(str(error)) from None
+        return Array(self, shape, dtype, None, ptr)
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        array = self.empty(shape, dtype)
+        array.set(np.zeros(array.shape, array.dtype))
+        return array
+
+    def asarray(self, array: Any) -> Array:
+        if isinstance(array, Array):
+            return array
+        interface = array.__cuda_array_interface__
+        return Array(self, interface["shape"], interface["typestr"], array, interface["data"][0])
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> SimpleNamespace:  # noqa: N802
+        place = (code, options)
+        if place not in _modules:
+            _modules[place] = Module.from_source(code, arch="compute_80", options=options)
+        module = _modules[place]
+        return SimpleNamespace(get_function=lambda name: Function(self, module, name))
+
+    def _alloc_pinned(self, nbytes: int) -> bytearray:
+        self.pinned_bytes += nbytes
+        return bytearray(nbytes)
+
+
+class _Device:
+    def __init__(self, capability: str) -> None:
+        self.compute_capability = capability
+
+    def __enter__(self) -> _Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
