@@ -50,7 +50,8 @@ def test_killed_workers(
         theirs = KMeans(100, algorithm=algorithm, client=client, callback=killer, **options)
         theirs.fit(in_chunks(x, 700))
         assert killer.killed >= 2
-        np.testing.assert_array_equal(theirs.labels_.compute(), ours.labels_)
+        labels = client.compute(theirs.labels_).result()
+        np.testing.assert_array_equal(labels, ours.labels_)
     assert theirs.cluster_centers_.tobytes() == ours.cluster_centers_.tobytes()
     assert theirs.inertia_ == ours.inertia_
 

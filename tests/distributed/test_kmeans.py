@@ -23,7 +23,9 @@ ODD = (1, 907, 13, 501, 578)  # of 2000 rows
 
 
 def same_bits(theirs: Any, ours: fastface.KMeans) -> None:
-    np.testing.assert_array_equal(theirs.labels_.compute(), ours.labels_)
+    # There are several clusters in these tests; `compute` would ask the latest.
+    labels = theirs.client.compute(theirs.labels_).result()
+    np.testing.assert_array_equal(labels, ours.labels_)
     assert theirs.cluster_centers_.tobytes() == ours.cluster_centers_.tobytes()
     assert theirs.inertia_ == ours.inertia_
     assert theirs.n_iter_ == ours.n_iter_
@@ -86,9 +88,9 @@ def test_rows_of_a_file(two_workers: Client, people: Callable, tmp_path: Path) -
     theirs = KMeans(25, client=two_workers, **options).fit(tmp_path / "rows.npy")
     same_bits(theirs, ours)
     labels = theirs.predict(str(tmp_path / "rows.npy"))
-    np.testing.assert_array_equal(labels.compute(), ours.predict(x))
+    np.testing.assert_array_equal(two_workers.compute(labels).result(), ours.predict(x))
     distances = theirs.transform(str(tmp_path / "rows.npy"))
-    np.testing.assert_array_equal(distances.compute(), ours.transform(x))
+    np.testing.assert_array_equal(two_workers.compute(distances).result(), ours.transform(x))
 
 
 def test_predictions(two_workers: Client, people: Callable, in_chunks: Callable) -> None:
@@ -97,8 +99,10 @@ def test_predictions(two_workers: Client, people: Callable, in_chunks: Callable)
     ours = fastface.KMeans(10, init="k-means||", random_state=0).fit(x)
     theirs = KMeans(10, random_state=0, client=two_workers).fit(in_chunks(x, 250))
     rows = in_chunks(x, (400, 500))
-    np.testing.assert_array_equal(theirs.predict(rows).compute(), ours.predict(x))
-    np.testing.assert_array_equal(theirs.transform(rows).compute(), ours.transform(x))
+    labels = two_workers.compute(theirs.predict(rows)).result()
+    np.testing.assert_array_equal(labels, ours.predict(x))
+    distances = two_workers.compute(theirs.transform(rows)).result()
+    np.testing.assert_array_equal(distances, ours.transform(x))
     assert theirs.transform(rows).shape == (900, 10)
     np.testing.assert_array_equal(theirs.predict(x), ours.predict(x))
     assert theirs.score(rows) == ours.score(x)

@@ -32,14 +32,14 @@ class GpuMemoryError(GpuError, MemoryError):
     """The GPU has not as much memory as one step wants."""
 
 
-def open_gpu(device: str, cupy: Any = None) -> Gpu:
+def open_gpu(device: str, module: Any = None) -> Gpu:
     """Return the GPU that `device` names.
 
     Parameters
     ----------
     device : str
         ``"cuda"``, or ``"cuda:1"`` for the second.
-    cupy : module, optional
+    module : module, optional
         What to use as CuPy.
 
     Raises
@@ -54,15 +54,16 @@ def open_gpu(device: str, cupy: Any = None) -> Gpu:
     kind, _, ordinal = device.partition(":")
     if kind != "cuda" or not (ordinal.isdecimal() or device == "cuda"):
         raise InvalidInputError(f"unknown device {device!r}; a GPU is 'cuda', 'cuda:0', 'cuda:1'")
-    if cupy is None:
+    if module is None:
         try:
             import cupy
         except ImportError:
             raise MissingDependencyError.for_package(
                 "CuPy", extra="cuda", purpose=f"device={device!r}"
             ) from None
+        module = cupy
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        count = module.cuda.runtime.getDeviceCount()
     except Exception as error:
         raise BackendUnavailableError(
             f"device={device!r}: the CUDA driver cannot be used ({error}); install or update"
@@ -73,7 +74,7 @@ def open_gpu(device: str, cupy: Any = None) -> Gpu:
         raise BackendUnavailableError(
             f"device={device!r}: this machine has {count} GPUs, numbered from 0; {_REMEDY}"
         )
-    gpu = Gpu(cupy, number)
+    gpu = Gpu(module, number)
     if gpu.arch < _LEAST_ARCH:
         raise BackendUnavailableError(
             f"device={device!r} has compute capability {gpu.arch / 10}; the kernels need"
