@@ -256,7 +256,8 @@ def _check(method: str, workers: int | None) -> int:
 def _methods() -> tuple[str, ...]:
     from fastface.identities.estimator import METHODS
 
-    return METHODS
+    # A folder of photos does not say how many people there are.
+    return tuple(method for method in METHODS if method != "kmeans")
 
 
 def _import_grouping() -> None:
