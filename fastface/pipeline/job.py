@@ -256,7 +256,7 @@ def _check(method: str, workers: int | None) -> int:
 def _methods() -> list[str]:
     from fastface.identities.estimator import METHODS
 
-    return list(METHODS)
+    return [name for name in METHODS if name != "kmeans"]  # nobody says how many people
 
 
 def _import_grouping() -> None:
