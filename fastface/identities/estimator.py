@@ -22,7 +22,7 @@ from fastface.identities.kernel import DLIB_CUTOFF
 from fastface.identities.methods import METHODS, Task, group_faces, resolve
 from fastface.identities.numbering import by_size
 from fastface.identities.stable_ids import Change, match_people
-from fastface.identities.update import grow, neighborhood
+from fastface.identities.update import neighborhood
 from fastface.validation import check_integer, check_matrix
 
 __all__ = ["METHODS", "IdentityClustering"]
@@ -171,14 +171,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
         if graph is None:
             self._tell("neighbors")
-            graph = NeighborGraph.build(
-                x,
-                n_neighbors=self.n_neighbors,
-                metric="euclidean",
-                normalize=True,
-                device=self.device,
-                n_threads=self.n_threads,
-            )
+            graph = self._build_graph(x)
         self._tell("people")
         labels = group_faces(method, self._task(rows, graph, constraints, cutoff), last=last)
         self._tell("confidence")
@@ -193,7 +186,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.graph_ = graph
         self.cutoff_ = cutoff
         self.n_features_in_ = x.shape[1]
-        self._rows = rows
+        self._embeddings = x
         self._photo_ids = None if photo_ids is None else np.asarray(photo_ids)
         self._next_id = int(max(self.person_ids_.max(), previous.max(initial=-1))) + 1
         return self
@@ -236,16 +229,19 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if photo_ids is not None:
             added = _column(photo_ids, len(x), "photo_ids")
             photos = np.concatenate([self._photo_ids, added])
-        rows = np.concatenate([self._rows, unit_rows(x)])
+        everything = np.concatenate([self._embeddings, x])
         self._tell("neighbors")
-        growth = grow(self.graph_, rows, len(x), device=self.device, n_threads=self.n_threads)
+        if self.graph_.n_neighbors < self.n_neighbors:  # there were too few faces for more
+            graph = self._build_graph(everything)
+        else:
+            graph = self.graph_.extend(everything, n_threads=self.n_threads)
         self._tell("people")
-        near = neighborhood(growth, self.labels_, self.cutoff_)
+        near = neighborhood(graph, self.labels_, self.cutoff_)
         n_old = len(near) - len(x)
         some = None if photos is None else photos[near]
         task = self._task(
-            np.ascontiguousarray(rows[near]),
-            restricted(growth.graph, near),
+            unit_rows(everything[near]),
+            restricted(graph, near),
             Constraints(len(near), photo_ids=some),
             self.cutoff_,
         )
@@ -266,8 +262,18 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.labels_ = by_size(self.person_ids_)
         self.changes_ = born
         self.n_people_ = int(self.labels_.max()) + 1
-        self.graph_, self._rows, self._photo_ids = growth.graph, rows, photos
+        self.graph_, self._embeddings, self._photo_ids = graph, everything, photos
         return self
+
+    def _build_graph(self, X: NDArray[Any]) -> NeighborGraph:
+        return NeighborGraph.build(
+            X,
+            n_neighbors=self.n_neighbors,
+            metric="euclidean",
+            normalize=True,
+            device=self.device,
+            n_threads=self.n_threads,
+        )
 
     def _ids_of_new(
         self, groups: NDArray[np.int64], settled: NDArray[np.int64]
