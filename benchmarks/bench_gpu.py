@@ -16,6 +16,7 @@ import numpy as np
 import fastface
 from benchmarks.harness import compare, print_table, write_results
 from benchmarks.rows import face_like
+from fastface.backends import get_backend
 from fastface.errors import BackendUnavailableError, MissingDependencyError
 
 PEERS = {"cuml": "cuml", "faiss-gpu": "faiss", "torch": "torch", "flashlib": "flashlib"}
@@ -96,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     if args.smoke:
         args.rows, args.clusters, args.iterations, args.rounds = 3000, 20, 2, 1
     try:
-        device = fastface.backends.get_backend(args.device).name
+        device = get_backend(args.device).name
     except (BackendUnavailableError, MissingDependencyError) as error:
         print(f"nothing to measure: {error}")
         return 0
