@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
 from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from fastface.backends.registry import get_backend
@@ -21,7 +19,13 @@ from fastface.distributed.partition import FileRows, Recipe, survey
 from fastface.distributed.rows import DistributedRows
 from fastface.errors import InvalidInputError
 from fastface.kmeans.base import BaseKMeans
-from fastface.kmeans.parameters import ALGORITHMS, check_choice, check_n_init, is_array_like
+from fastface.kmeans.parameters import (
+    ALGORITHMS,
+    check_choice,
+    check_n_init,
+    is_array_like,
+    warn_of_few_clusters,
+)
 from fastface.kmeans.rows import parse_memory
 from fastface.kmeans.run import IterationReport, Run
 from fastface.validation import check_integer
@@ -172,10 +176,7 @@ class KMeans(BaseKMeans):
 
     def _fit(self, X: Any, sample_weight: Any, n_init: int, client: Client) -> None:
         rows = divide(X, client)
-        if rows.n_rows < self.n_clusters:
-            raise InvalidInputError(
-                f"n_samples={rows.n_rows} should be >= n_clusters={self.n_clusters}."
-            )
+        self._check_size(rows.n_rows)
         self.n_features_in_ = rows.n_features
         given = None
         if is_array_like(self.init):
@@ -232,13 +233,7 @@ class KMeans(BaseKMeans):
                 self.n_iter_ = best.n_iter
                 self.algorithm_ = rows.algorithm
         n_distinct = int(np.count_nonzero(_cluster_sizes(self.labels_, self.n_clusters)))
-        if n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters"
-                f" ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        warn_of_few_clusters(n_distinct, self.n_clusters, stacklevel=3)
 
     def predict(self, X: Any) -> Any:
         """Return the cluster of every row.

@@ -21,7 +21,8 @@ from fastface.errors import InvalidInputError, StorageError
 from fastface.kmeans.assigners import make_assigner
 from fastface.kmeans.candidates import Candidates
 from fastface.kmeans.empty import Farthest, farthest_rows
-from fastface.kmeans.lloyd import ClusterSums, Matrix, Problem, inertia_of, partial_step
+from fastface.kmeans.lloyd import ClusterSums, Matrix, Problem, inertia_of, move_rows
+from fastface.kmeans.owner import assign_all
 from fastface.kmeans.randomness import Draws
 from fastface.kmeans.rows import ColumnRange, RowBlocks, measure, moment_sums
 from fastface.kmeans.seeding import SeedingRows
@@ -146,27 +147,6 @@ def _weights_of(weights: Any, n_rows: int) -> NDArray[np.float64]:
     return checked
 
 
-class _Known:
-    """An assigner that has been told the answer."""
-
-    name = "known"
-
-    def __init__(self, labels: NDArray[np.int32]) -> None:
-        self._labels = labels
-
-    def begin(self, centers: Matrix) -> None:
-        """Labels are known."""
-
-    def forget(self) -> None:
-        """Labels are known."""
-
-    def assign(
-        self, part: slice, chunk: Matrix, previous: NDArray[np.int32] | None
-    ) -> NDArray[np.int32]:
-        """Return the labels of a chunk."""
-        return self._labels[part]
-
-
 class Partition:
     """The rows of one partition, with what is remembered of them.
 
@@ -223,14 +203,9 @@ class Partition:
         self._go_to(number, centers, since, before)
         assert self._labels is not None  # noqa: S101
         change = ClusterSums.zeros(*centers.shape)
-        moved = partial_step(
-            self.problem,
-            centers,
-            _Known(self._labels),
-            self._grid,
-            np.empty_like(self._labels),
-            self._previous,
-            change,
+        moved = sum(
+            move_rows(self.problem, self._grid, part, chunk, self._labels, self._previous, change)
+            for part, chunk in self.problem.rows
         )
         return change, moved
 
@@ -266,12 +241,7 @@ class Partition:
         self._previous, self._labels, self._at = self._labels, labels, number
 
     def _assign(self, centers: Matrix, previous: NDArray[np.int32] | None) -> NDArray[np.int32]:
-        labels = np.empty(len(self.problem.rows), np.int32)
-        self._assigner.begin(centers)
-        for part, chunk in self.problem.rows:
-            before = None if previous is None else previous[part]
-            labels[part] = self._assigner.assign(part, chunk, before)
-        return labels
+        return assign_all(self.problem, centers, self._assigner, previous)
 
     def moments(self) -> NDArray[np.int64]:
         """Return the sums that variances are made of."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from fractions import Fraction
 from functools import reduce
 from typing import Any
@@ -15,7 +14,7 @@ from fastface.distributed.cluster import Partitions, Shared
 from fastface.distributed.partition import Recipe
 from fastface.distributed.seeding import DistributedCandidates, DistributedSeeding
 from fastface.kmeans.candidates import CandidatePool
-from fastface.kmeans.checkpoint import sampled_places
+from fastface.kmeans.checkpoint import fingerprint_of
 from fastface.kmeans.empty import Farthest
 from fastface.kmeans.fixed_point import FixedPoint
 from fastface.kmeans.lloyd import ClusterSums, Matrix, Problem
@@ -124,11 +123,7 @@ class DistributedRows:
 
     def fingerprint(self) -> int:
         """Return the number that the same rows have in one process."""
-        value = zlib.crc32(self.take(sampled_places(self.shape[0])).tobytes())
-        value = zlib.crc32(self.take(np.array([self.shape[0] - 1])).tobytes(), value)
-        if self._all_weights is not None:
-            value = zlib.crc32(self._all_weights.tobytes(), value)
-        return value
+        return fingerprint_of(self.take, self.shape[0], self._all_weights)
 
     def take(self, rows: NDArray[np.int64]) -> Matrix:
         """Return copies of some rows, in that order."""

@@ -128,10 +128,10 @@ class BaseKMeans(
     def _threads(self) -> int:
         return resolve_threads(self.n_threads)
 
-    def _check_size(self, X: NDArray[Any]) -> None:
-        if len(X) < self.n_clusters:
+    def _check_size(self, n_rows: int) -> None:
+        if n_rows < self.n_clusters:
             raise InvalidInputError(
-                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+                f"n_samples={n_rows} should be >= n_clusters={self.n_clusters}."
             )
 
     def _given_centers(self, centers: Any, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:

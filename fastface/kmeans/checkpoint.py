@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,7 +24,7 @@ __all__ = [
     "Progress",
     "describe_init",
     "fingerprint",
-    "sampled_places",
+    "fingerprint_of",
 ]
 
 _FORMAT = 1
@@ -104,15 +105,20 @@ def describe_init(init: Any) -> Any:
     return fingerprint(np.asarray(init), None)
 
 
-def sampled_places(n_rows: int) -> NDArray[np.int64]:
-    """Return the rows that are looked at to tell data sets apart."""
-    return np.arange(0, n_rows, max(1, n_rows // _SAMPLED_ROWS), dtype=np.int64)
-
-
 def fingerprint(X: NDArray[Any], weights: NDArray[np.float64] | None) -> int:
     """Return a number that other rows would hardly share, from a few of them."""
-    value = zlib.crc32(np.ascontiguousarray(X[sampled_places(len(X))]).tobytes())
-    value = zlib.crc32(np.ascontiguousarray(X[-1]).tobytes(), value)
+    return fingerprint_of(lambda rows: X[rows], len(X), weights)
+
+
+def fingerprint_of(
+    take: Callable[[NDArray[np.int64]], NDArray[Any]],
+    n_rows: int,
+    weights: NDArray[np.float64] | None,
+) -> int:
+    """Return the `fingerprint` of rows that somebody else holds; `take` returns some of them."""
+    sampled = np.arange(0, n_rows, max(1, n_rows // _SAMPLED_ROWS), dtype=np.int64)
+    value = zlib.crc32(np.ascontiguousarray(take(sampled)).tobytes())
+    value = zlib.crc32(np.ascontiguousarray(take(np.array([n_rows - 1]))).tobytes(), value)
     if weights is not None:
         value = zlib.crc32(weights.tobytes(), value)
     return value

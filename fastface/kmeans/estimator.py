@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
 
 from fastface.backends.registry import get_backend
 from fastface.kmeans.assigners import make_assigner
@@ -23,6 +22,7 @@ from fastface.kmeans.parameters import (
     check_n_init,
     check_weights,
     is_array_like,
+    warn_of_few_clusters,
 )
 from fastface.kmeans.run import IterationReport, Run
 
@@ -182,7 +182,7 @@ class KMeans(BaseKMeans):
             )
         n_init = self._count_inits()
         rows = self._check_rows(X, reset=True)
-        self._check_size(rows)
+        self._check_size(len(rows))
         weights = check_weights(sample_weight, rows)
         given = None
         if is_array_like(self.init):
@@ -217,14 +217,7 @@ class KMeans(BaseKMeans):
             if not judge.has_seen(self.cluster_centers_):
                 assign_all(problem, self.cluster_centers_, judge)
             self.quality_ = judge.quality(self.inertia_)
-        n_distinct = len(np.unique(self.labels_))
-        if n_distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters"
-                f" ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        warn_of_few_clusters(len(np.unique(self.labels_)), self.n_clusters, stacklevel=2)
         return self
 
     def _count_inits(self) -> int:

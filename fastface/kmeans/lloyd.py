@@ -30,6 +30,7 @@ __all__ = [
     "Watch",
     "inertia_of",
     "largest_magnitude",
+    "move_rows",
     "next_centers",
     "partial_step",
     "shift_of",
@@ -267,22 +268,35 @@ def partial_step(
     for part, chunk in problem.rows:
         before = None if previous is None else previous[part]
         labels[part] = assigner.assign(part, chunk, before)
-        moved += problem.kernels.accumulate(
-            chunk,
-            labels[part],
-            before,
-            problem.part_of(problem.factors, part),
-            problem.part_of(problem.masses, part),
-            grid.scales,
-            grid.mass_scale,
-            grid.low_scale,
-            totals.sums,
-            totals.mass,
-            n_threads=problem.n_threads,
-        )
+        moved += move_rows(problem, grid, part, chunk, labels, previous, totals)
         if watch is not None:
             watch(part, chunk, labels[part])
     return moved
+
+
+def move_rows(
+    problem: Problem,
+    grid: FixedPoint,
+    part: slice,
+    chunk: Matrix,
+    labels: NDArray[np.int32],
+    previous: NDArray[np.int32] | None,
+    totals: ClusterSums,
+) -> int:
+    """Bring `totals` from the labels before to those now, for a chunk; return how many moved."""
+    return problem.kernels.accumulate(
+        chunk,
+        labels[part],
+        None if previous is None else previous[part],
+        problem.part_of(problem.factors, part),
+        problem.part_of(problem.masses, part),
+        grid.scales,
+        grid.mass_scale,
+        grid.low_scale,
+        totals.sums,
+        totals.mass,
+        n_threads=problem.n_threads,
+    )
 
 
 def next_centers(totals: ClusterSums, grid: FixedPoint, centers: Matrix, metric: str) -> Matrix:

@@ -184,7 +184,7 @@ class MiniBatchKMeans(BaseKMeans):
         """
         self._check_parameters()
         rows = self._check_rows(X, reset=True)
-        self._check_size(rows)
+        self._check_size(len(rows))
         weights = check_weights(sample_weight, rows)
         problem = Problem.over(
             self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
@@ -303,7 +303,7 @@ class MiniBatchKMeans(BaseKMeans):
             self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
         )
         if first:
-            self._check_size(rows)
+            self._check_size(len(rows))
             self._draws = Draws(self.random_state)
             self._state = BatchState.start(self._best_start(problem, self._draws))
             self.n_steps_ = 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight
 
 from fastface.errors import InvalidInputError
@@ -21,6 +23,7 @@ __all__ = [
     "check_real",
     "check_weights",
     "is_array_like",
+    "warn_of_few_clusters",
 ]
 
 INITS: Final = ("k-means++", "k-means||", "random", "hierarchical")
@@ -64,6 +67,17 @@ def check_n_init(n_init: object, init: object, default: int) -> int:
         single = is_array_like(init) or init in ("k-means++", "k-means||", "hierarchical")
         return 1 if single else default
     return check_integer(n_init, name="n_init", low=1)
+
+
+def warn_of_few_clusters(n_distinct: int, n_clusters: int, stacklevel: int) -> None:
+    """Warn as scikit-learn does where fewer clusters have rows than were asked for."""
+    if n_distinct < n_clusters:
+        warnings.warn(
+            f"Number of distinct clusters ({n_distinct}) found smaller than n_clusters"
+            f" ({n_clusters}). Possibly due to duplicate points in X.",
+            ConvergenceWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def check_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64] | None:
