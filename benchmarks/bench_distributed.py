@@ -16,7 +16,7 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import print_table, write_results
-from benchmarks.rows import face_like
+from benchmarks.rows import flat_faces
 
 STEP = 500_000
 
@@ -26,7 +26,7 @@ def write_rows(path: Path, n: int, dim: int) -> None:
     rows = np.lib.format.open_memmap(path, "w+", np.float16, (n, dim))
     for start in range(0, n, STEP):
         count = min(STEP, n - start)
-        rows[start : start + count] = face_like(count, dim, seed=start)
+        rows[start : start + count] = flat_faces(count, dim, seed=start)
     rows.flush()
 
 

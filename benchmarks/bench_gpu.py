@@ -15,7 +15,7 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import compare, print_table, write_results
-from benchmarks.rows import face_like
+from benchmarks.rows import flat_faces
 from fastface.backends import get_backend
 from fastface.errors import BackendUnavailableError, MissingDependencyError
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
     peers = [name for name in names if name in PEERS and find_spec(PEERS[name])]
     for name in set(names) & set(PEERS) - set(peers):
         print(f"peer {name} is not installed: left out", file=sys.stderr)
-    x = face_like(args.rows, args.features)
+    x = flat_faces(args.rows, args.features)
     check_bits(x[:50_000], args.clusters, device)
     print("parity: the same bits as the CPU")
     timings = compare(

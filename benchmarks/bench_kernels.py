@@ -20,7 +20,7 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import RESULTS, Timing, compare, print_table, ratios, write_results
-from benchmarks.rows import face_like
+from benchmarks.rows import flat_faces
 from fastface.backends.cpu import CpuBackend
 from fastface.backends.reference import ReferenceBackend
 
@@ -75,9 +75,9 @@ TASKS = (
 def operands(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return queries and candidates, faces of the same people; neighbours are sought among all."""
     if task.kernel == "nearest_neighbors":
-        x = y = face_like(task.n, task.dim, seed=1)
+        x = y = flat_faces(task.n, task.dim, seed=1)
     else:
-        rows = face_like(task.n + task.m, task.dim, seed=1)
+        rows = flat_faces(task.n + task.m, task.dim, seed=1)
         x, y = rows[: task.n], rows[task.n :]
     return x.astype(task.dtype, copy=False), y.astype(task.dtype, copy=False)
 
@@ -244,7 +244,7 @@ def _repeat(timing: Timing, rounds: int) -> Timing:
 
 def small_calls() -> list[list[Any]]:
     """Time one row against 1,000 centers of 128 dimensions, in microseconds."""
-    rows = face_like(1001, 128, seed=3)
+    rows = flat_faces(1001, 128, seed=3)
     row, centers = rows[:1], rows[1:]
     prepared = fastface.prepare(centers)
     calls: Calls = {

@@ -1,6 +1,7 @@
 """k-means against scikit-learn, FAISS and SuperKMeans: seeding, iterations, whole fits.
 
-Rows are face-like: see `faces`.  Everybody starts from the same centers where the peer can be told
+Rows are face-like: see `benchmarks.rows`.  What pruning leaves out, iteration by iteration, is in
+``pruning``.  Everybody starts from the same centers where the peer can be told
 so.  Parity is checked in the same run: our ways agree to the bit, and a peer's inertia is printed
 beside ours.
 """
@@ -20,11 +21,6 @@ import fastface
 from benchmarks.harness import Timing, compare, print_table, ratios, write_results
 from benchmarks.rows import face_like
 from fastface import KMeans, MiniBatchKMeans
-from fastface.kmeans.assigners import PrunedAssigner
-from fastface.kmeans.iterate import IterationState, iterate
-from fastface.kmeans.lloyd import Problem
-from fastface.kmeans.owner import LocalRows
-from fastface.kmeans.rows import RowBlocks
 
 PEERS = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "superkmeans": "superkmeans"}
 
@@ -146,30 +142,6 @@ def check_bits(x: np.ndarray, k: int) -> None:
         raise SystemExit("parity failed: pruned and lloyd differ")
 
 
-def pruning_by_iteration(x: np.ndarray, k: int, n_iter: int, threads: int) -> list[list[Any]]:
-    """Return what pruning left out in every iteration."""
-    import time
-
-    kernels = fastface.backends.get_backend("cpu").kmeans
-    problem = Problem.over(RowBlocks(x), kernels, "sqeuclidean", None, n_threads=threads)
-    pruned = PrunedAssigner(problem, k)
-    start = x[np.random.default_rng(1).permutation(len(x))[:k]].copy()
-    groups = pruned.n_groups
-    table: list[list[Any]] = []
-    began = time.perf_counter()
-
-    def after(state: IterationState) -> None:
-        nonlocal began
-        now = time.perf_counter()
-        scored = 1.0 if state.iteration == 1 else pruned.scored_pairs / (len(x) * groups)
-        decided = pruned.decided_pairs / len(x)
-        table.append([state.iteration, scored, decided, state.moved, now - began])
-        began = time.perf_counter()
-
-    iterate(LocalRows(problem, pruned), start, max_iter=n_iter, tol=0.0, after=after)
-    return table
-
-
 def installed(names: Sequence[str]) -> list[str]:
     """Return the peers that can be imported, saying which cannot."""
     found = [name for name in names if find_spec(PEERS[name])]
@@ -198,9 +170,7 @@ def main(argv: Sequence[str]) -> int:
     tasks: list[tuple[str, int, int, int]] = [("iterations", *size) for size in sizes]
     tasks += [("seeding", 200_000, 1_000, 128), ("seeding", 200_000, 100, 128)]
     tasks += [("fit", 50_000, 200, 128), ("mini-batch fit", 200_000, 1_000, 128)]
-    tasks += [("pruning", *sizes[0])]
     table: list[list[Any]] = []
-    by_iteration: list[list[Any]] = []
     fastface.set_num_threads(options.threads)
     with threadpool_limits(options.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -210,9 +180,6 @@ def main(argv: Sequence[str]) -> int:
             n, k = n // shrink, max(8, k // shrink)
             x = face_like(n, dim)
             check_bits(x[: 50 * k], k)
-            if kind == "pruning":
-                by_iteration = pruning_by_iteration(x, k, n_iter, options.threads)
-                continue
             if kind == "iterations":
                 task = iterations(x, k, peers, n_iter, options.threads)
             elif kind == "seeding":
@@ -223,13 +190,9 @@ def main(argv: Sequence[str]) -> int:
             table += lines(f"{kind} n={n} K={k} d={dim}", timings, task.inertia())
     headers = ["task", "candidate", "median s", "min s", "times fastface", "inertia, ours = 1"]
     print_table(headers, table)
-    steps = ["iteration", "share of groups scored", "decided a row", "rows moved", "seconds"]
-    if by_iteration:
-        print_table(steps, by_iteration)
     results = {
         "threads": options.threads,
         "rows": [dict(zip(headers, row, strict=True)) for row in table],
-        "pruning": [dict(zip(steps, row, strict=True)) for row in by_iteration],
     }
     print(f"written to {write_results('kmeans', results, peers=PEERS)}")
     return 0

@@ -1,5 +1,8 @@
 """Exact pruning in k-means: iterations against Lloyd on every instruction set, and against peers.
 
+Rows are face-like, spread as real embeddings are; ``flat`` rows vary alike in all dimensions, the
+hard case (`benchmarks.rows`); ``real`` ones are the labelled embeddings, where they are.
+
 Everybody makes the same iterations from the same rows, without a tolerance to stop by; all ways of
 ours have to come to the same bits.  A whole iteration, update included, counts 2 n K d operations
 for those that leave nothing out.  `sgemm` is the bare product of rows and centers, in NumPy.  Slow
@@ -12,16 +15,17 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import fastface
+from benchmarks import ROOT
 from benchmarks.bench_kmeans import PEERS, installed
 from benchmarks.harness import print_table, write_results
-from benchmarks.rows import face_like
+from benchmarks.rows import face_like, flat_faces
 from fastface.kmeans.assigners import PrunedAssigner
 from fastface.kmeans.iterate import IterationState, iterate
 from fastface.kmeans.lloyd import Assigner, ExhaustiveAssigner, Problem
@@ -29,6 +33,8 @@ from fastface.kmeans.owner import LocalRows
 from fastface.kmeans.rows import RowBlocks
 
 SIZES = [(200_000, 1_000, 128), (100_000, 1_000, 512), (100_000, 4_000, 512)]
+KINDS = {"face-like": face_like, "flat": flat_faces}
+FACES = ROOT.parent / "shared" / "faces"
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,17 @@ def peers_of(task: Task, names: Sequence[str]) -> dict[str, Callable[[int], int]
 
         calls["SuperKMeans"] = super_train
     return calls
+
+
+def all_rows(shrink: int) -> Iterator[tuple[str, np.ndarray, int]]:
+    """Yield names, rows and numbers of clusters."""
+    for kind, make in KINDS.items():
+        for n, k, dim in SIZES:
+            n, k = n // shrink, max(100, k // shrink)
+            yield f"{kind} n={n} K={k} d={dim}", make(n, dim), k
+    if files := sorted(FACES.glob("*/embeddings.npz")):
+        x = np.concatenate([np.load(file)["emb"] for file in files]).astype(np.float32)
+        yield f"real n={len(x)} K=200 d={x.shape[1]}", x, 200
 
 
 def sgemm_seconds(task: Task) -> float:
@@ -252,13 +269,10 @@ def main(argv: Sequence[str]) -> int:
     fastface.set_num_threads(options.threads)
     with threadpool_limits(options.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for n, k, dim in SIZES:
-            if options.only not in f"n={n} K={k} d={dim}":
+        for name, x, k in all_rows(shrink):
+            if options.only not in name:
                 continue
-            n, k = n // shrink, max(100, k // shrink)
-            name = f"n={n} K={k} d={dim}"
-            x = face_like(n, dim)
-            chosen = np.random.default_rng(1).permutation(n)[:k]
+            chosen = np.random.default_rng(1).permutation(len(x))[:k]
             n_iter = 3 if options.smoke else options.iterations
             task = Task(x, x[chosen].copy(), n_iter, options.threads)
             table += run_task(name, task, peers, options.most_seconds, by_iteration)

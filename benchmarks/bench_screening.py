@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import print_table, write_results
-from benchmarks.rows import face_like
+from benchmarks.rows import flat_faces
 from fastface import KMeans
 from fastface.backends.cuda.tiles import Precision
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cases, n_rows = [(20, 32)], 500
     table: list[list[Any]] = []
     for n_centers, dim in cases:
-        rows = face_like(n_rows, dim)
+        rows = flat_faces(n_rows, dim)
         model = KMeans(n_centers, init="random", max_iter=5, random_state=0).fit(rows)
         chosen = rows[np.random.default_rng(1).permutation(n_rows)[:n_centers]]
         for kind, centers in (("k-means centers", model.cluster_centers_), ("rows", chosen)):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import isolated_python, measure_peak_rss
-from benchmarks.rows import face_like
+from benchmarks.rows import population
 
 __all__ = ["Fit", "many_clusters", "mapped_rows", "write_rows"]
 
@@ -48,8 +48,10 @@ class Fit:
 def write_rows(path: Path, n: int, dim: int, dtype: Any) -> None:
     """Write face-like rows, a block at a time."""
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(n, dim))
-    for i, start in enumerate(range(0, n, _BLOCK)):
-        rows[start : start + _BLOCK] = face_like(min(_BLOCK, n - start), dim, seed=i)
+    people = population(n, dim)
+    for start in range(0, n, _BLOCK):
+        stop = min(n, start + _BLOCK)
+        rows[start:stop] = people.rows(start, stop)
     rows.flush()
 
 
