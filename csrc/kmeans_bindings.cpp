@@ -140,9 +140,9 @@ struct CheckedPruner {
     Doubles row_scales(pruner.n_rows());
     for (std::int64_t i = 0; i < pruner.n_rows(); ++i)
       row_scales.mutable_at(i) = rows.loaded[static_cast<std::size_t>(i)].scale;
-    return py::make_tuple(uppers, bars,
-                          Doubles(static_cast<py::ssize_t>(frame.shift.size()), frame.shift.data()),
-                          row_scales);
+    return py::make_tuple(
+        uppers, bars, Doubles(static_cast<py::ssize_t>(frame.shift.size()), frame.shift.data()),
+        row_scales, py::array_t<std::int32_t>(pruner.n_rows(), rows.left_out.data()));
   }
 
   std::int64_t dim = 0;

@@ -70,6 +70,10 @@ char& PrunedBlock::is_exact(std::int64_t row) const {
   return pass_.state.is_exact[static_cast<std::size_t>(pass_.first_row + first_ + row)];
 }
 
+std::int32_t& PrunedBlock::left_out(std::int64_t row) const {
+  return pass_.state.left_out[static_cast<std::size_t>(pass_.first_row + first_ + row)];
+}
+
 PruningStatistics PrunedBlock::operator()(std::int64_t number) {
   const std::int64_t most = rows_of_a_block(pass_.panels);
   first_ = number * most;
@@ -81,10 +85,12 @@ PruningStatistics PrunedBlock::operator()(std::int64_t number) {
     norms_[static_cast<std::size_t>(row)] = record(row).norm;
     bars_[static_cast<std::size_t>(row)] = record(row).bar;
   }
-  if (pass_.anew)
+  if (pass_.anew) {
     forget(count);
-  else
+  } else {
+    notice_new_labels(count);
     follow_own_centers(count);
+  }
   face_own_centers(count);
   score_wanted(count);
   return statistics_;
@@ -137,7 +143,10 @@ void PrunedBlock::face_own(std::int64_t row) {
 void PrunedBlock::forget(std::int64_t count) {
   for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group)
     std::fill_n(uppers(group), count, kInfinity);
-  for (std::int64_t row = 0; row < count; ++row) is_exact(row) = 0;
+  for (std::int64_t row = 0; row < count; ++row) {
+    is_exact(row) = 0;
+    left_out(row) = kNobody;
+  }
   std::fill(needs_.begin(), needs_.end(), 1);
 }
 
@@ -149,6 +158,34 @@ void PrunedBlock::face_own_centers(std::int64_t count) {
       read_row_.prefetch(first_ + row + kAhead);
     if (needs_[static_cast<std::size_t>(row)] != 0 && is_exact(row) == 0) face_own(row);
   }
+}
+
+// A center that no bound counts has to be the own one.
+void PrunedBlock::notice_new_labels(std::int64_t count) {
+  for (std::int64_t row = 0; row < count; ++row)
+    if (left_out(row) != kNobody && left_out(row) != pass_.places[label(row)])
+      count_again(row, kInfinity);
+}
+
+// The bound of the group that holds the center left out so far has to count it.
+void PrunedBlock::count_again(std::int64_t row, float upper) {
+  float& bound = uppers(group_of(left_out(row)))[row];
+  bound = std::max(bound, upper);
+  left_out(row) = kNobody;
+}
+
+// The bound of the group with the own center becomes that of the others in it.
+void PrunedBlock::leave_out_own(std::int64_t row, std::int64_t group, const float* scores,
+                                float error) {
+  const std::int32_t own = pass_.places[label(row)];
+  if (group_of(own) != group) return;
+  const int width = kernels_.group_width;
+  const auto own_lane = static_cast<int>(own - group * width);
+  float best = -kInfinity;
+  for (int lane = 0; lane < width; ++lane)
+    if (lane != own_lane) best = std::max(best, scores[lane]);
+  uppers(group)[row] = best + error;
+  left_out(row) = own;
 }
 
 // Bounds rise and bars sink by what the moves of the centers can add to, or take from, a score.
@@ -195,7 +232,7 @@ void PrunedBlock::lift(std::int64_t count) {
                          needs_.data());
 }
 
-// Scores rows against a group and writes their bounds.  Calls take_in(row, upper, scores,
+// Scores rows against a group and writes their bounds.  Calls take_in(row, error, scores,
 // survivors) for those that reached their bar.
 template <typename TakeIn>
 void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32_t n_rows,
@@ -238,7 +275,10 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
     for (int r = 0; r < count; ++r) uppers[rows[at + r]] = bounds[r];
     for (; reached != 0; reached &= reached - 1) {
       const int r = __builtin_ctz(reached);
-      take_in(rows[at + r], bounds[r], scores + r * width, survivors[r]);
+      const RowRecord& row = records[r];
+      const float error = row.norm * tile.slope + (row.residual * tile.reach + tile.offset);
+      leave_out_own(rows[at + r], group, scores + r * width, error);
+      take_in(rows[at + r], error, scores + r * width, survivors[r]);
     }
   }
 }
@@ -250,13 +290,12 @@ void PrunedBlock::score_wanted(std::int64_t count) {
         kernels_.list_wanted(uppers(group), bars_.data(), count, wanted_.data());
     statistics_.scored_pairs += n_rows;
     score(group, wanted_.data(), n_rows,
-          [&](std::int32_t row, float upper, const float* scores, std::uint32_t survivors) {
+          [&](std::int32_t row, float error, const float* scores, std::uint32_t survivors) {
             for (; survivors != 0; survivors &= survivors - 1) {
               const int lane = __builtin_ctz(survivors);
               const std::int64_t center = group * width + lane;
               if (center >= pass_.centers.rows) continue;
               // The bar may have been raised since.
-              const float error = upper - *std::max_element(scores, scores + width);
               if (scores[lane] + error < bars_[static_cast<std::size_t>(row)]) continue;
               decide(row, center);
             }
@@ -274,6 +313,11 @@ void PrunedBlock::decide(std::int64_t row, std::int64_t center) {
   if (std::isnan(nearest)) nearest = key(row, pass_.places[label]);
   const double candidate = key(row, center);
   if (candidate > nearest || (candidate == nearest && name > label)) return;
+  if (left_out(row) != kNobody) {
+    const double score = pass_.screen.score_at(nearest, loaded(row));
+    const double doubt = loaded(row).slack + kBarSlack * std::abs(score);
+    count_again(row, std::isfinite(score) ? round_up_to_float(score + doubt) : kInfinity);
+  }
   nearest = candidate;
   label = name;
   face_own(row);

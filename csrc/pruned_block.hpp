@@ -32,6 +32,7 @@ class PrunedBlock {
  private:
   void load(std::int64_t count);
   void forget(std::int64_t count);
+  void notice_new_labels(std::int64_t count);
   void follow_own_centers(std::int64_t count);
   void face_own_centers(std::int64_t count);
   Lift lift_of(std::int64_t group) const;
@@ -42,6 +43,9 @@ class PrunedBlock {
   void score(std::int64_t group, const std::int32_t* rows, std::int32_t n_rows,
              const TakeIn& take_in);
 
+  void leave_out_own(std::int64_t row, std::int64_t group, const float* scores, float error);
+  void count_again(std::int64_t row, float upper);
+
   double key(std::int64_t row, std::int64_t center);
   void face_own(std::int64_t row);
   void set_bar(std::int64_t row, float bar);
@@ -49,9 +53,11 @@ class PrunedBlock {
 
   const void* operand(std::int64_t row) const;
   float* uppers(std::int64_t group) const;
+  std::int64_t group_of(std::int32_t place) const { return place / kernels_.group_width; }
   RowRecord& record(std::int64_t row) const;
   char& is_exact(std::int64_t row) const;
   const LoadedRow& loaded(std::int64_t row) const;
+  std::int32_t& left_out(std::int64_t row) const;
   std::int32_t& label(std::int64_t row) const { return pass_.labels[first_ + row]; }
 
   const PrunedPass& pass_;

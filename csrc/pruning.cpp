@@ -49,6 +49,7 @@ Pruner::Pruner(std::int64_t n_rows, std::int64_t n_centers, Metric metric, int n
   rows_.records.resize(size);
   rows_.loaded.resize(size);
   rows_.is_exact.resize(size);
+  rows_.left_out.assign(size, kNobody);
   rows_.uppers.resize(size * static_cast<std::size_t>(n_groups_of(n_centers)));
 }
 
@@ -57,7 +58,7 @@ std::int64_t Pruner::n_groups() const {
 }
 
 std::int64_t Pruner::bytes_per_row(std::int64_t dim, std::int64_t n_centers, bool keep_rows) {
-  const auto fixed = static_cast<std::int64_t>(sizeof(RowRecord) + sizeof(LoadedRow) + 1);
+  const auto fixed = static_cast<std::int64_t>(sizeof(RowRecord) + sizeof(LoadedRow) + 1 + 4);
   const bool integers = keep_rows && active_kernels().score_group_int8 != nullptr;
   return fixed + 4 * n_groups_of(n_centers) + (integers ? integer_stride(dim) : 0);
 }

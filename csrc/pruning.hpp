@@ -6,7 +6,8 @@
 // inequality of Hamerly, "Making k-means even faster", SDM 2010, for groups as in Ding et al.,
 // "Yinyang k-means", ICML 2015, taken to scalar products).  Groups whose bound stays under the bar
 // that the row's own center sets cannot hold a nearer one.  The others are scored, in full tiles of
-// whichever rows want them; whoever reaches the bar is decided by the definition.
+// whichever rows want them; whoever reaches the bar is decided by the definition.  The own center,
+// which always reaches it, is left out of the bound of its group.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,8 @@
 
 namespace fastface {
 
+constexpr std::int32_t kNobody = -1;
+
 struct PruningStatistics {
   std::int64_t scored_pairs = 0;   // rows times groups, of all there are
   std::int64_t decided_pairs = 0;  // rows and centers that went to the definition
@@ -29,9 +32,10 @@ struct PrunedRows {
   std::int64_t stride = 0;         // bytes of a row of integers
   std::vector<RowRecord> records;  // bars stand where the last pass left them
   std::vector<LoadedRow> loaded;
-  std::vector<char> is_exact;      // whether the bar is the one of the exact distance
-  std::vector<float> uppers;       // [groups][rows]
-  Aligned<std::uint8_t> integers;  // [rows][stride], if they are kept
+  std::vector<char> is_exact;          // whether the bar is the one of the exact distance
+  std::vector<float> uppers;           // [groups][rows]
+  std::vector<std::int32_t> left_out;  // place of the center that no bound counts, or kNobody
+  Aligned<std::uint8_t> integers;      // [rows][stride], if they are kept
 };
 
 // What has become of the centers since the last pass.

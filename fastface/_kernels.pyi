@@ -66,7 +66,11 @@ class Pruner:
     def look_inside(
         self,
     ) -> tuple[
-        NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]
+        NDArray[np.float32],
+        NDArray[np.float32],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int32],
     ]: ...
 
 class PreparedCandidates:

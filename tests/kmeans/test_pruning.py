@@ -140,11 +140,14 @@ def test_bounds_hold(kind: str, metric: str, isa: str, keep_rows: bool) -> None:
         np.testing.assert_array_equal(labels, exhaustive.assign(slice(0, len(x)), x, None))
         if step == 0:
             continue
-        uppers, bars, shift, scales = pruned._pruner.look_inside()
+        uppers, bars, shift, scales, left_out = pruned._pruner.look_inside()
         known = bars > -np.inf  # far beyond float32 nothing is bounded
         order = pruned._order
         assert order is not None
         scores = true_scores(x, centers[order], metric, shift, scales)
+        without = np.flatnonzero(left_out >= 0)
+        np.testing.assert_array_equal(order[left_out[without]], labels[without])
+        scores[without, left_out[without]] = -np.inf
         width = {7: 16, 13: 8}[pruned.n_groups]
         starts = np.arange(0, 100, width)
         best = np.maximum.reduceat(scores, starts, axis=1)
