@@ -125,6 +125,7 @@ PYBIND11_MODULE(_kernels, m) {
   bind_faces(m);
   bind_people(m);
   bind_graph(m);
+  bind_attributes(m);
 
   py::class_<PreparedCandidates>(m, "PreparedCandidates")
       .def(py::init(&prepare), py::arg("y").noconvert(), py::arg("metric"), py::arg("n_threads"))

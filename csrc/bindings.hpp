@@ -16,10 +16,11 @@ namespace fastface {
 
 namespace py = pybind11;
 
-void bind_kmeans(py::module_& m);  // in kmeans_bindings.cpp
-void bind_faces(py::module_& m);   // in faces/bindings.cpp
-void bind_people(py::module_& m);  // in people_bindings.cpp
-void bind_graph(py::module_& m);   // in graph_bindings.cpp
+void bind_kmeans(py::module_& m);      // in kmeans_bindings.cpp
+void bind_faces(py::module_& m);       // in faces/bindings.cpp
+void bind_people(py::module_& m);      // in people_bindings.cpp
+void bind_graph(py::module_& m);       // in graph_bindings.cpp
+void bind_attributes(py::module_& m);  // in attributes/bindings.cpp
 
 inline Metric parse_metric(const std::string& name) {
   if (name == "sqeuclidean") return Metric::kSquaredEuclidean;

@@ -231,3 +231,14 @@ def settle(
     indices: NDArray[np.int32],
     n_threads: int,
 ) -> None: ...
+
+def spatial_signs(
+    rows: NDArray[np.float64], starts: NDArray[np.int64], n_threads: int
+) -> NDArray[np.float64]: ...
+def two_means_of_each(
+    rows: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    n_starts: int,
+    seed: int,
+    n_threads: int,
+) -> NDArray[np.int8]: ...
