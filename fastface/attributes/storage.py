@@ -17,6 +17,7 @@ from fastface.attributes.splits import Split
 from fastface.attributes.tree import SplitNode
 from fastface.attributes.within import Whitening
 from fastface.errors import CorruptFileError, StorageError
+from fastface.private import create
 
 __all__ = ["Names", "load_model", "save_model"]
 
@@ -62,7 +63,7 @@ def save_model(path: str | os.PathLike[str], model: Any) -> None:
     arrays["about"] = np.array(json.dumps(about, ensure_ascii=False))
     temporary = target.with_name(f".{target.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with create(temporary) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         temporary.replace(target)
     except OSError as error:

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import fastface
@@ -58,6 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments raise ``SystemExit(2)``.
     """
     options = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _call(options)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"fastface: warning: {printable(str(message))}", file=sys.stderr)
+
+
+def _call(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A photo's name that the terminal cannot show must not fail a job that is done.
         sys.stdout.reconfigure(errors="backslashreplace")

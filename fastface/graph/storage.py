@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, StorageError
+from fastface.private import create
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -60,7 +61,7 @@ def write_arrays(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
-            with partial.open("wb") as file:
+            with create(partial) as file:
                 with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
                     archive.writestr(zipfile.ZipInfo(_HEADER), json.dumps(dict(header)))
                     for name, array in arrays.items():

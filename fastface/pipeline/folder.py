@@ -26,6 +26,7 @@ from fastface.pipeline.storage import (
     write_json,
     write_table,
 )
+from fastface.private import make_folder, tell_exposed
 
 __all__ = ["Job", "RunFolder"]
 
@@ -133,11 +134,13 @@ class RunFolder:
                 raise StorageError(f"{self.path} is a file; give a folder for --out")
             self._refuse_foreign()
             # Faces of people: for nobody's eyes but the owner's.
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            make_folder(self.path, parents=True, exist_ok=True)
+            # Never through a link, which could lead anywhere.
+            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             self._lock(handle)
             self._adopt(job, force)
+            tell_exposed(self.path)
             yield
         finally:
             os.close(handle)
@@ -193,7 +196,7 @@ class RunFolder:
             write_table(self.path / _PHOTOS, job.photos)
         if not self.finished:
             with storage_errors(self.path):
-                self.shards.mkdir(exist_ok=True)
+                make_folder(self.shards, exist_ok=True)
 
     def _compare(self, before: Mapping[str, Any], job: Job) -> None:
         """Raise where the folder was made by another job, or is not whole."""

@@ -17,6 +17,7 @@ from fastface.errors import CorruptFileError
 from fastface.pipeline.photo_worker import PhotoResult
 from fastface.pipeline.schema import SHARD_FACES, SKIPPED
 from fastface.pipeline.storage import read_table, storage_errors, sync_folder, write_table
+from fastface.private import create, make_folder
 
 __all__ = ["PHOTOS_PER_SHARD", "ShardStore"]
 
@@ -91,10 +92,10 @@ class ShardStore:
         with storage_errors(target):
             if temporary.exists():
                 shutil.rmtree(temporary)
-            temporary.mkdir()
+            make_folder(temporary)
             write_table(temporary / "faces.parquet", pa.Table.from_pylist(faces, SHARD_FACES))
             write_table(temporary / "skipped.parquet", pa.Table.from_pylist(skipped, SKIPPED))
-            with (temporary / "embeddings.npy").open("wb") as file:
+            with create(temporary / "embeddings.npy") as file:
                 np.save(file, embeddings, allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())

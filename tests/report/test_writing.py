@@ -79,10 +79,10 @@ def test_a_failure_keeps_the_older_report(small_run):
 
 
 def test_a_full_disk_is_a_storage_error(small_run, monkeypatch):
-    def full(self, data):
+    def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("fastface.report.write.write", full)
     with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
         write_report(small_run.folder)
     assert "report" not in names(small_run.folder)
