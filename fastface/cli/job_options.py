@@ -60,6 +60,11 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace a run made with other parameters or photos"
     )
+    parser.add_argument(
+        "--include-forgotten",
+        action="store_true",
+        help="with --force: take in again what `fastface forget` removed",
+    )
 
 
 def call_job(
@@ -88,6 +93,7 @@ def call_job(
         group=group,
         report=report,
         force=options.force,
+        include_forgotten=options.include_forgotten,
         workers=options.workers,
         crops=options.crops,
         n_threads=options.threads,

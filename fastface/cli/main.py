@@ -10,7 +10,18 @@ import warnings
 from collections.abc import Sequence
 
 import fastface
-from fastface.cli import attributes, cluster, doctor, embed, engines, export, models, report, run
+from fastface.cli import (
+    attributes,
+    cluster,
+    doctor,
+    embed,
+    engines,
+    export,
+    forget,
+    models,
+    report,
+    run,
+)
 from fastface.cli.output import printable
 from fastface.errors import FastfaceError, NoFacesError
 
@@ -39,7 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", "-q", action="store_true", help="no progress")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    for module in (run, embed, cluster, attributes, report, export, models, engines, doctor):
+    for module in (
+        run,
+        embed,
+        cluster,
+        attributes,
+        report,
+        forget,
+        export,
+        models,
+        engines,
+        doctor,
+    ):
         module.add_parser(commands, common)
     return parser
 

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
+from fastface.pipeline.forgotten import FORGETTING, FORGETTING_PART, FORGOTTEN_FILE, REQUEST_FILE
 from fastface.pipeline.listing import describe_difference, listing_digest
 from fastface.pipeline.names import NAMES_FILE, keep_names
 from fastface.pipeline.storage import (
@@ -23,6 +24,7 @@ from fastface.pipeline.storage import (
     read_table,
     remove_parts,
     storage_errors,
+    sync_folder,
     write_json,
     write_table,
 )
@@ -43,7 +45,7 @@ _TABLES = (
     "crops.parquet",
     "embeddings.npy",
 )
-_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, *_TABLES)
+_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, FORGOTTEN_FILE, *_TABLES)
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,7 @@ class RunFolder:
             self._refuse_foreign()
             # Faces of people: for nobody's eyes but the owner's.
             make_folder(self.path, parents=True, exist_ok=True)
-            # Never through a link, which could lead anywhere.
-            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            handle = self._open_lock()
         try:
             self._lock(handle)
             self._adopt(job, force)
@@ -144,6 +145,34 @@ class RunFolder:
             yield
         finally:
             os.close(handle)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold a run folder that is there, whatever it is for.
+
+        Raises
+        ------
+        StorageError
+            If it is no run folder.
+        RunLockedError
+            If another process is working in it.
+        """
+        if not (self.path / _JOB).is_file():
+            raise StorageError(
+                f"{self.path} is no run folder: give one that `fastface run PHOTOS --out FOLDER`"
+                " made"
+            )
+        with storage_errors(self.path):
+            handle = self._open_lock()
+        try:
+            self._lock(handle)
+            yield
+        finally:
+            os.close(handle)
+
+    def _open_lock(self) -> int:
+        # Never through a link, which could lead anywhere.
+        return os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def _refuse_foreign(self) -> None:
         if not self.path.is_dir() or (self.path / _JOB).is_file():
@@ -173,8 +202,10 @@ class RunFolder:
     def _adopt(self, job: Job, force: bool) -> None:
         """Make the folder this job's: continue it, begin it, or refuse."""
         with storage_errors(self.path):
-            remove_parts(self.path, _FILES)
-            _remove_tree(self.path / _DISCARDED)
+            self._remove_leftovers()
+            _remove_tree(self.path / FORGETTING_PART)
+            self.finish_forgetting()
+            _remove_tree(self.path / FORGETTING)
         if (self.path / _JOB).is_file():
             before = _read_job(self.path / _JOB)
             if force:
@@ -197,6 +228,11 @@ class RunFolder:
         if not self.finished:
             with storage_errors(self.path):
                 make_folder(self.shards, exist_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process that was killed had not put in place, or not removed yet."""
+        remove_parts(self.path, _FILES)
+        _remove_tree(self.path / _DISCARDED)
 
     def _compare(self, before: Mapping[str, Any], job: Job) -> None:
         """Raise where the folder was made by another job, or is not whole."""
@@ -231,6 +267,33 @@ class RunFolder:
             for name in (*_TABLES, _PHOTOS):
                 (self.path / name).unlink(missing_ok=True)
         self.discard_shards()
+
+    def finish_forgetting(self) -> int:
+        """Put in place what `fastface forget` prepared; may be called again at any time.
+
+        Returns
+        -------
+        int
+            How many shards were removed, which another listing of photos makes worthless.
+        """
+        staged = self.path / FORGETTING
+        if not (staged / REQUEST_FILE).is_file():
+            return 0
+        request = read_json(staged / REQUEST_FILE)
+        with storage_errors(self.path):
+            self._remove_leftovers()
+            if (staged / _SUMMARY).is_file():  # until it is in place nobody may read the tables
+                (self.path / _SUMMARY).unlink(missing_ok=True)
+            for name in request["discard"]:
+                self._discard(self.path / name)
+            later = [s for s in self.shards.glob("[0-9]*") if int(s.name) >= request["first_shard"]]
+            for shard in later:
+                self._discard(shard)
+            for path in sorted(staged.iterdir(), key=lambda path: path.name == _SUMMARY):
+                if path.name != REQUEST_FILE:
+                    os.replace(path, self.path / path.name)
+            sync_folder(self.path)
+        return len(later)
 
     def tidy(self) -> None:
         """Remove what only an unfinished job needs."""

@@ -8,7 +8,6 @@ was and ends with the same bits: shards and the batches inside them depend on th
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from fastface.pipeline.crops import CropReader
 from fastface.pipeline.extraction import ExtractionPool
 from fastface.pipeline.finish import collect, group_people
 from fastface.pipeline.folder import Job, RunFolder
+from fastface.pipeline.forgotten import FORGOTTEN_FILE, Box, Forgotten, hide
 from fastface.pipeline.listing import photos_table
 from fastface.pipeline.overlap import run_ahead
 from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
@@ -40,7 +40,7 @@ from fastface.pipeline.summary import (
     read_result,
     write_summary,
 )
-from fastface.pipeline.versions import deciding_versions
+from fastface.pipeline.versions import deciding_versions, describe_detector
 from fastface.progress import NullProgress, Progress, Step
 from fastface.validation import check_integer
 
@@ -94,6 +94,7 @@ def run(
     group: bool = True,
     report: bool = True,
     force: bool = False,
+    include_forgotten: bool = False,
     workers: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -133,6 +134,8 @@ def run(
         Write the pages.
     force : bool
         Start anew in a run folder, whatever an earlier job left there.
+    include_forgotten : bool
+        Take in again what `fastface.pipeline.forget` removed.
     workers : int, optional
         Processes that decode, detect and align; by default the number of cores.
     n_threads : int, optional
@@ -173,6 +176,7 @@ def run(
         )
         embedder = make_embedder()
         listing = find_photos(photos, exclude=[out])
+        listing, hidden = Forgotten.of(out, unless=include_forgotten).leave_out(listing)
         if not listing.photos:
             raise NoFacesError(explain_no_photos(photos, listing))
         template = embedder.spec.template
@@ -194,7 +198,7 @@ def run(
                 "runtime": embedder.runtime_,
                 "precision": precision,
                 "detector": None if crops else detector,
-                **({} if crops else _describe_detector(detector)),
+                **({} if crops else describe_detector(detector)),
                 "upsample": upsample,
                 "max_side": max_side,
                 "template": template,
@@ -208,10 +212,14 @@ def run(
     with folder.open(job, force=force):
         reused = folder.finished
         if not reused:
+            if include_forgotten:
+                (folder / FORGOTTEN_FILE).unlink(missing_ok=True)
             if group:
                 _import_grouping()
             store = ShardStore(folder.shards)
-            n_shards = _make_shards(store, listing, embedder, make, n_workers, progress, clock)
+            n_shards = _make_shards(
+                store, listing, hidden, embedder, make, n_workers, progress, clock
+            )
             with clock.stage("collect"):
                 listed = [skipped._asdict() for skipped in listing.skipped]
                 dim = embedder.spec.embedding_size
@@ -300,6 +308,7 @@ def _report_writer() -> Callable[..., Path]:
 def _make_shards(
     store: ShardStore,
     listing: PhotoListing,
+    hidden: dict[str, tuple[Box, ...]],
     embedder: EmbedderLike,
     make: Callable[[], Extractor],
     n_workers: int,
@@ -314,17 +323,17 @@ def _make_shards(
     missing = [index for index in range(len(shards)) if not store.has(index)]
     if not missing:
         return len(shards)
-    n_missing = sum(len(shards[index]) for index in missing)
+    names = [name for index in missing for name in shards[index]]
     n_photos = len(listing.photos)
     lanes = {**dict.fromkeys(WORKER_PARTS, n_workers), "embed": 1, "write": 1}
     with (
-        progress.step("faces", n_photos, "photos", done=n_photos - n_missing) as step,
+        progress.step("faces", n_photos, "photos", done=n_photos - len(names)) as step,
         clock.overlapping(_OVERLAPPED, lanes),
         ExtractionPool(make, n_workers) as pool,
         # One stream over all shards: workers need not wait while a shard is embedded or written.
         closing(
             run_ahead(
-                pool.extract(listing.root, (name for i in missing for name in shards[i])),
+                hide(pool.extract(listing.root, names), names, hidden),
                 _PHOTOS_AHEAD,
                 "fastface-extract",
             )
@@ -389,11 +398,3 @@ def _embed_all(
     if crops:
         embed_up_to(len(crops))
     return results, np.concatenate(parts)
-
-
-def _describe_detector(detector: str) -> dict[str, str]:
-    """Return the hash of a detector that is a file: another file may find other faces."""
-    path = Path(detector).expanduser()
-    if not path.is_file():
-        return {}
-    return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
