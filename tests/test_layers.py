@@ -23,7 +23,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "cli": ("pipeline", "report", FRONT_DOOR),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
-    "report": ("attributes",),
+    "report": ("attributes", "vault"),
     "attributes": ("kmeans", "distances", "metrics"),
     "embedder": ("runtimes", "models"),
     "runtimes": ("models",),
@@ -37,6 +37,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "distributed": ("embedder", "kmeans"),
     "backends": ("_kernels",),
     "metrics": (),
+    "vault": (),
     "_kernels": (),
     FRONT_DOOR: (),
 }

@@ -29,6 +29,7 @@ from fastface.pipeline.storage import (
     write_table,
 )
 from fastface.private import make_folder, tell_exposed
+from fastface.vault import ENCRYPTION_FILE, is_encrypted, seal_folder
 
 __all__ = ["Job", "RunFolder"]
 
@@ -98,6 +99,11 @@ class RunFolder:
         return (self.path / _SUMMARY).is_file()
 
     @property
+    def encrypted(self) -> bool:
+        """Whether its files are encrypted."""
+        return is_encrypted(self.path)
+
+    @property
     def report_is_current(self) -> bool:
         """Whether there is a report, and people were given no names since it was written."""
         try:
@@ -110,7 +116,7 @@ class RunFolder:
         return self.path / name
 
     @contextmanager
-    def open(self, job: Job, *, force: bool) -> Iterator[None]:
+    def open(self, job: Job, *, force: bool, encrypt: bool = False) -> Iterator[None]:
         """Hold the folder for one job, made if it is not there.
 
         Parameters
@@ -119,6 +125,8 @@ class RunFolder:
             What the folder shall be for.
         force : bool
             Start anew, whatever another job left.
+        encrypt : bool
+            A new folder is to be encrypted; an old one must be.
 
         Raises
         ------
@@ -140,6 +148,7 @@ class RunFolder:
             handle = self._open_lock()
         try:
             self._lock(handle)
+            self._seal(encrypt)
             self._adopt(job, force)
             tell_exposed(self.path)
             yield
@@ -177,9 +186,11 @@ class RunFolder:
     def _refuse_foreign(self) -> None:
         if not self.path.is_dir() or (self.path / _JOB).is_file():
             return
-        others = sorted(p.name for p in self.path.iterdir() if p.name != _LOCK)
-        # A process that was killed at its very first step leaves nothing but these.
-        foreign = [name for name in others if not name.startswith(f".{_JOB}.")]
+        others = sorted(p.name for p in self.path.iterdir())
+        # A process that was killed at its very first steps leaves nothing but these.
+        parts = tuple(f".{name}." for name in (_JOB, ENCRYPTION_FILE))
+        ours = (_LOCK, ENCRYPTION_FILE)
+        foreign = [name for name in others if name not in ours and not name.startswith(parts)]
         if foreign:
             raise StorageError(
                 f"{self.path} holds {foreign[0]!r} and is no run folder: give a new or empty folder"
@@ -198,6 +209,17 @@ class RunFolder:
                 f"the file system of {self.path} does not lock files ({error.strerror}):"
                 " give an --out on another one"
             ) from error
+
+    def _seal(self, encrypt: bool) -> None:
+        if not encrypt or is_encrypted(self.path):
+            return
+        if (self.path / _JOB).is_file():
+            raise RunMismatchError(
+                f"{self.path} was made without encryption, and what is on disk already would stay"
+                " readable: give another --out"
+            )
+        with storage_errors(self.path):
+            seal_folder(self.path)
 
     def _adopt(self, job: Job, force: bool) -> None:
         """Make the folder this job's: continue it, begin it, or refuse."""

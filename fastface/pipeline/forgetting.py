@@ -42,6 +42,7 @@ from fastface.pipeline.storage import (
 )
 from fastface.pipeline.traces import Trace, find_traces, text_traces
 from fastface.private import make_folder
+from fastface.vault import read_bytes
 
 __all__ = ["Removal", "forget"]
 
@@ -262,7 +263,7 @@ def _texts_that_stay(part: Path, root: Path) -> list[str]:
     texts = [str(root), *(path.read_text(encoding="utf-8") for path in own)]
     for path in part.iterdir():
         if path.suffix == ".json":
-            texts.append(path.read_text(encoding="utf-8"))
+            texts.append(read_bytes(path).decode())
         elif path.suffix == ".parquet":
             table = read_table(path)
             texts += [

@@ -15,14 +15,15 @@ from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends import get_num_threads
-from fastface.errors import InvalidInputError, MissingDependencyError, NoFacesError
+from fastface.errors import InvalidInputError, NoFacesError
 from fastface.faces import DEFAULT_MAX_SIDE, FaceExtractor, PhotoListing, find_photos
+from fastface.pipeline.assistants import BATCH_SIZE, EmbedderLike, open_embedder, report_writer
 from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
 from fastface.pipeline.extraction import ExtractionPool
@@ -45,15 +46,13 @@ from fastface.progress import NullProgress, Progress, Step
 from fastface.validation import check_integer
 
 if TYPE_CHECKING:
-    from fastface.models import Model, ModelSpec
+    from fastface.models import ModelSpec
 
 __all__ = ["RunResult", "run"]
 
-# Part of what makes results the same however often a job was stopped: never depends on the machine.
-_BATCH_SIZE = 32
 _GROUPING_STEPS = 3
 # Photos whose faces may wait to be embedded: enough that workers go on during one batch.
-_PHOTOS_AHEAD = 2 * _BATCH_SIZE
+_PHOTOS_AHEAD = 2 * BATCH_SIZE
 _OVERLAPPED = "find and embed"
 
 
@@ -64,18 +63,6 @@ class _Shard(NamedTuple):
     photos: list[str]
     results: list[PhotoResult]
     embeddings: NDArray[np.float32]
-
-
-class EmbedderLike(Protocol):
-    """What the job needs of `fastface.Embedder`."""
-
-    spec: ModelSpec
-    model: Model
-    runtime_: str
-
-    def embed(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Return one vector a crop."""
-        ...
 
 
 def run(
@@ -92,9 +79,10 @@ def run(
     precision: str = "fp32",
     method: str = "auto",
     group: bool = True,
-    report: bool = True,
+    report: bool | None = None,
     force: bool = False,
     include_forgotten: bool = False,
+    encrypt: bool = False,
     workers: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -130,12 +118,14 @@ def run(
         See `fastface.IdentityClustering`.
     group : bool
         Group faces into people; if not, stop after the embeddings.
-    report : bool
-        Write the pages.
+    report : bool, optional
+        Write the pages; by default where the folder is not encrypted, for they are not.
     force : bool
         Start anew in a run folder, whatever an earlier job left there.
     include_forgotten : bool
         Take in again what `fastface.pipeline.forget` removed.
+    encrypt : bool
+        Encrypt a new run folder, by a key from the environment; see ``docs/privacy.md``.
     workers : int, optional
         Processes that decode, detect and align; by default the number of cores.
     n_threads : int, optional
@@ -157,6 +147,8 @@ def run(
         If there is no photo, or no face in any of them (the tables say why).
     StorageError, RunLockedError, RunMismatchError, CorruptFileError
         If the run folder cannot be used.
+    EncryptionError
+        If the folder is or shall be encrypted, and the environment gives no key or another one.
     MissingDependencyError
         If a package is not installed; said before any photo is read.
 
@@ -169,10 +161,10 @@ def run(
     progress = progress or NullProgress()
     clock = Clock()
     with clock.stage("prepare"):
-        if report and group:
-            _report_writer()
+        if report is not False and group:
+            report_writer()
         make_embedder = make_embedder or partial(
-            _embedder, model, spec, runtime, precision, n_threads
+            open_embedder, model, spec, runtime, precision, n_threads
         )
         embedder = make_embedder()
         listing = find_photos(photos, exclude=[out])
@@ -209,7 +201,8 @@ def run(
         )
 
     folder = RunFolder(Path(out))
-    with folder.open(job, force=force):
+    with folder.open(job, force=force, encrypt=encrypt):
+        report = not folder.encrypted if report is None else report
         reused = folder.finished
         if not reused:
             if include_forgotten:
@@ -244,7 +237,7 @@ def run(
         folder.tidy()
         result = read_result(folder, reused=reused)
         if report and result.n_people and not folder.report_is_current:
-            _report_writer()(folder.path, progress=progress)
+            report_writer()(folder.path, progress=progress)
             result = read_result(folder, reused=reused)
     if result.n_faces == 0:
         raise NoFacesError(explain_no_faces(folder, result))
@@ -274,35 +267,6 @@ def _import_grouping() -> None:
 
 def _give(extractor: Extractor) -> Extractor:
     return extractor
-
-
-def _embedder(
-    model: str | os.PathLike[str],
-    spec: ModelSpec | str | None,
-    runtime: str,
-    precision: str,
-    n_threads: int | None,
-) -> EmbedderLike:
-    from fastface.embedder import Embedder
-
-    return Embedder(
-        model,
-        spec=spec,
-        runtime=runtime,
-        precision=precision,
-        n_threads=n_threads,
-        batch_size=_BATCH_SIZE,
-    )
-
-
-def _report_writer() -> Callable[..., Path]:
-    try:
-        from fastface.report import write_report
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError.for_package(
-            error.name or "a package", extra="report", purpose="The report (--no-report omits it)"
-        ) from error
-    return write_report
 
 
 def _make_shards(
@@ -393,8 +357,8 @@ def _embed_all(
     for result in source:
         results.append(result.without_pixels())
         crops.extend(face.crop for face in result.faces if face.crop is not None)
-        while len(crops) >= _BATCH_SIZE:
-            embed_up_to(_BATCH_SIZE)
+        while len(crops) >= BATCH_SIZE:
+            embed_up_to(BATCH_SIZE)
     if crops:
         embed_up_to(len(crops))
     return results, np.concatenate(parts)

@@ -16,8 +16,16 @@ from numpy.typing import NDArray
 from fastface.pipeline.names import NAMES_FILE
 from fastface.pipeline.schema import CROPS
 from fastface.pipeline.selection import Selection
-from fastface.pipeline.storage import read_json, read_table, replacing, write_json, write_table
+from fastface.pipeline.storage import (
+    count_rows,
+    read_json,
+    read_table,
+    replacing,
+    write_json,
+    write_table,
+)
 from fastface.pipeline.traces import Trace, row_traces
+from fastface.vault import load_array, reading, writing
 
 __all__ = ["Rewritten", "rewrite_faces", "rewrite_names", "rewrite_skipped"]
 
@@ -78,7 +86,7 @@ def rewrite_faces(
         "photos": sum(keep_photo),
         "faces": left.num_rows,
         "people": n_people,
-        "skipped": pq.read_metadata(target / "skipped.parquet").num_rows,
+        "skipped": count_rows(target / "skipped.parquet"),
     }
     write_json(target / "run.json", summary)
     return Rewritten([*vectors, *crops], shared_vectors + shared_crops)
@@ -87,10 +95,10 @@ def rewrite_faces(
 def _rewrite_embeddings(
     folder: Path, target: Path, keep: NDArray[np.bool_]
 ) -> tuple[list[Trace], int]:
-    rows = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    rows = load_array(folder / "embeddings.npy", mmap=True)
     gone = rows[~keep]
     unshared = {row.tobytes(): row for row in gone}
-    with replacing(target / "embeddings.npy") as path, path.open("wb") as file:
+    with replacing(target / "embeddings.npy") as path, writing(path) as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (int(keep.sum()), rows.shape[1])}
         npy.write_array_header_1_0(file, header)
         for start in range(0, len(rows), _BLOCK_ROWS):
@@ -107,9 +115,11 @@ def _rewrite_crops(folder: Path, target: Path, keep: NDArray[np.bool_]) -> tuple
     gone: dict[bytes, Trace] = {}
     stays: set[int] = set()  # hashes: to hold all crops would take too much memory
     with (
-        pq.ParquetFile(folder / "crops.parquet") as source,
+        reading(folder / "crops.parquet") as stored,
+        pq.ParquetFile(stored) as source,
         replacing(target / "crops.parquet") as path,
-        pq.ParquetWriter(path, CROPS) as file,
+        writing(path) as sink,
+        pq.ParquetWriter(sink, CROPS) as file,
     ):
         for batch in source.iter_batches(_CROPS_PER_READ, columns=["face_id", "jpeg"]):
             ids = batch.column(0).to_numpy()
@@ -136,9 +146,7 @@ def _left_people(
 ) -> pa.Table:
     """Return the rows of people who still have a face, with their numbers as they are now."""
     new_ids = np.cumsum(keep) - 1
-    rows = np.load(
-        target / "embeddings.npy", allow_pickle=False, mmap_mode="r" if any(keep) else None
-    )
+    rows = load_array(target / "embeddings.npy", mmap=bool(keep.any()))
     own: dict[int, list[int]] = {}
     for face, person in enumerate(faces["person_id"].to_pylist()):
         own.setdefault(person, []).append(face)

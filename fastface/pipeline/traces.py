@@ -1,6 +1,7 @@
 """Looking for what must be gone: a search of every byte of a folder.
 
-Files that pack what they hold (Parquet, zip) are searched as they lie and unpacked.
+Files that pack what they hold (Parquet, zip) are searched as they lie and unpacked, encrypted ones
+decrypted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastface.report.text import visible
+from fastface.vault import reading
 
 __all__ = ["Trace", "find_traces", "text_traces"]
 
@@ -176,14 +178,21 @@ def _number(key: bytes) -> int:
 
 def _views(path: Path) -> Iterator[Iterator[bytes]]:
     """Yield the content of a file as it lies, then what it packs."""
-    with path.open("rb") as file:
-        yield _blocks(file)
-        file.seek(0)
-        magic = file.read(4)
+    with reading(path) as source:
+        file = source.open("rb") if isinstance(source, Path) else source
+        with file:
+            magic = file.read(4)
+            file.seek(0)
+            yield _blocks(file)
+    with reading(path) as source:
+        yield from _unpacked(source, magic)
+
+
+def _unpacked(source: Path | BinaryIO, magic: bytes) -> Iterator[Iterator[bytes]]:
     if magic == b"PAR1":
-        yield _cells(path)
+        yield _cells(source)
     elif magic == b"PK\x03\x04":
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             for member in archive.infolist():
                 with archive.open(member) as stream:
                     yield _blocks(stream)
@@ -194,8 +203,8 @@ def _blocks(file: BinaryIO | Any) -> Iterator[bytes]:
         yield block
 
 
-def _cells(path: Path) -> Iterator[bytes]:
-    with pq.ParquetFile(path) as file:
+def _cells(source: Path | BinaryIO) -> Iterator[bytes]:
+    with pq.ParquetFile(source) as file:
         for batch in file.iter_batches(_TABLE_ROWS):
             for column in batch.columns:
                 for buffer in column.buffers():

@@ -23,34 +23,6 @@ from fastface.report import write_report
 TABLES = ("faces.parquet", "people.parquet", "crops.parquet", "skipped.parquet", "photos.parquet")
 
 
-@pytest.fixture(scope="session")
-def _family(fakes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Faces that all differ: the fake's depend on the length of their photo's path."""
-    folder = tmp_path_factory.mktemp("family")
-    photos = folder / "photos"
-    photos.mkdir()
-    for i in range(18):
-        people = "2 5" if i == 9 else f"1 {i % 3}"
-        content = people + " " * i  # no photo is a copy of another
-        (photos / f"{'x' * i}-picture-{i}.jpg").write_text(content)
-    (photos / "bad.jpg").write_text("bad")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(fakes.__file__).parent))
-        fakes.fake_run(photos, folder / "run", report=True)
-    return photos, folder / "run"
-
-
-@pytest.fixture
-def family(_family: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
-    photos, run = (
-        Path(shutil.copytree(made, tmp_path / name))
-        for made, name in zip(_family, ("photos", "run"), strict=True)
-    )
-    info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**info, "photo_root": str(photos)}))
-    return photos, run
-
-
 def rows(run: Path, table: str = "faces") -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = pq.read_table(run / f"{table}.parquet").to_pylist()
     return result

@@ -146,7 +146,7 @@ def test_damage_between_a_good_beginning_and_end_is_named(small_run, name):
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_a_file_that_must_not_be_read_is_named(small_run, name, monkeypatch):
     """Simulated, since the superuser may read anything."""
-    open_table, read_text = pq.ParquetFile, Path.read_text
+    open_table, open_file = pq.ParquetFile, Path.open
 
     def refuse(path) -> None:
         if Path(path).name == name:
@@ -156,12 +156,12 @@ def test_a_file_that_must_not_be_read_is_named(small_run, name, monkeypatch):
         refuse(path)
         return open_table(path, **options)
 
-    def text(path, *arguments, **options):
+    def file(path, *arguments, **options):
         refuse(path)
-        return read_text(path, *arguments, **options)
+        return open_file(path, *arguments, **options)
 
     monkeypatch.setattr(pq, "ParquetFile", table)
-    monkeypatch.setattr(Path, "read_text", text)
+    monkeypatch.setattr(Path, "open", file)
     with pytest.raises(
         StorageError, match=rf"{name} cannot be read: .*Permission denied"
     ) as caught:
