@@ -16,6 +16,7 @@ is allowed, and what to do next.
     └── StorageError (OSError)                  a file or folder of results cannot be used
         ├── RunMismatchError                    the run folder was made with other parameters
         ├── RunLockedError                      another process is working in the run folder
+        ├── EncryptionError                     an encrypted folder, and no key or another one
         └── CorruptFileError                    a file is truncated or damaged
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 __all__ = [
     "BackendUnavailableError",
     "CorruptFileError",
+    "EncryptionError",
     "FastfaceError",
     "ImageError",
     "InvalidInputError",
@@ -109,6 +111,10 @@ class RunMismatchError(StorageError):
 
 class RunLockedError(StorageError):
     """Another process is working in the run folder."""
+
+
+class EncryptionError(StorageError):
+    """A folder is encrypted, and the key is missing or another one."""
 
 
 class CorruptFileError(StorageError):

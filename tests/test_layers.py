@@ -23,7 +23,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "cli": ("pipeline", "report", FRONT_DOOR),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
-    "report": ("attributes",),
+    "report": ("attributes", "vault"),
     "attributes": ("kmeans", "distances", "metrics"),
     "embedder": ("runtimes", "models"),
     "runtimes": ("models",),
@@ -37,11 +37,12 @@ BELOW: dict[str, tuple[str, ...]] = {
     "distributed": ("embedder", "kmeans"),
     "backends": ("_kernels",),
     "metrics": (),
+    "vault": (),
     "_kernels": (),
     FRONT_DOOR: (),
 }
 # Every room may use these; they import nothing of the project but `errors`.
-COMMON = ("errors", "validation", "progress")
+COMMON = ("errors", "validation", "progress", "private")
 
 Import = tuple[Path, int, str]  # file, line, room
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from fastface.attributes.splits import Split
 from fastface.attributes.tree import SplitNode
 from fastface.attributes.within import Whitening
 from fastface.errors import CorruptFileError, StorageError
+from fastface.private import create
 
 __all__ = ["Names", "load_model", "save_model"]
 
@@ -62,7 +62,7 @@ def save_model(path: str | os.PathLike[str], model: Any) -> None:
     arrays["about"] = np.array(json.dumps(about, ensure_ascii=False))
     temporary = target.with_name(f".{target.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with create(temporary) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         temporary.replace(target)
     except OSError as error:
@@ -82,8 +82,7 @@ def load_model(path: str | os.PathLike[str], model: Any) -> None:
         if about["format"] != _FORMAT:
             raise ValueError(f"its format is {about['format']!r}, not {_FORMAT!r}")
         _fill(model, about, arrays)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except Exception as error:  # zipfile and NumPy report damage by a dozen unrelated types
         raise CorruptFileError(
             f"{source} holds no splits of AttributeDiscovery ({error}): fit and save again"
         ) from error

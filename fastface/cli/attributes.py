@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastface.cli.attribute_labels import FaceLabels, read_labels
 from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
+from fastface.vault import load_array
 
 if TYPE_CHECKING:
     from fastface import AttributeDiscovery
@@ -136,7 +137,7 @@ def _embeddings(folder: Path) -> NDArray[Any]:
             " that `fastface run PHOTOS --out FOLDER` made"
         )
     try:
-        embeddings: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        embeddings = load_array(path, mmap=True)
     except (ValueError, EOFError) as error:
         raise StorageError(f"{path} is damaged ({error}): make the run again") from error
     return embeddings

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
+from fastface.vault import load_array
 
 _STEPS = 3  # of grouping: the graph, the people, how sure
 
@@ -101,8 +102,7 @@ def _read(path: Path) -> NDArray[Any]:
         raise StorageError(f"there is no file {path}")
     try:
         if path.suffix == ".npy":
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-            return array
+            return load_array(path, mmap=True)
         if path.suffix == ".parquet":
             table = _parquet("Reading Parquet").read_table(path)
             if "embedding" not in table.column_names:

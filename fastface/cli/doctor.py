@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import fastface
 from fastface.cli.output import print_json, printable
-from fastface.errors import FastfaceError
+from fastface.errors import FastfaceError, StorageError
+from fastface.private import exposed
 
 # distribution, module, what it is for, extra that brings it
 _OPTIONAL = (
@@ -44,6 +46,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="say what is installed and what is missing",
         description="Say what is installed, which instruction sets, devices and models there are.",
+    )
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="also say who else may read this run folder"
     )
     parser.set_defaults(call=call)
 
@@ -136,6 +141,22 @@ def _cannot_write(folder: Path) -> str:
     return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written"
 
 
+def _examine_run(folder: Path, advice: list[str]) -> dict[str, Any]:
+    """Return what other users of the machine may do in a run folder, and advise to close it."""
+    if not folder.is_dir():
+        raise StorageError(f"{folder} is no folder: give a run folder")
+    open_ones = exposed(folder)
+    if open_ones:
+        advice.append(
+            f"other users may enter {printable(str(folder))}, which holds faces:"
+            f" chmod -R go= {shlex.quote(printable(str(folder)))}"
+        )
+    return {
+        "path": str(folder),
+        "open_to_others": [str(path.relative_to(folder)) for path in open_ones],
+    }
+
+
 def _version(package: str, module: str) -> str | None:
     try:
         return version(package)
@@ -147,6 +168,8 @@ def _version(package: str, module: str) -> str | None:
 def call(options: argparse.Namespace) -> int:
     """Print the findings."""
     found = examine()
+    if options.run is not None:
+        found["run_folder"] = _examine_run(Path(options.run), found["advice"])
     if options.json:
         print_json(found)
         return 0
@@ -166,6 +189,10 @@ def call(options: argparse.Namespace) -> int:
         print(f"runtimes: {', '.join(found['runtimes'])}")
     if found["model_cache"]:
         print(f"model cache: {printable(found['model_cache'])}")
+    if "run_folder" in found:
+        count = len(found["run_folder"]["open_to_others"])
+        what = f"{count} files and folders open to other users" if count else "its owner's alone"
+        print(f"run folder: {printable(found['run_folder']['path'])}, {what}")
     print("advice:" if found["advice"] else "advice: none, all is there")
     for line in found["advice"]:
         print(f"  {line}")

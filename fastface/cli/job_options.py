@@ -60,10 +60,24 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace a run made with other parameters or photos"
     )
+    parser.add_argument(
+        "--encrypt",
+        action="store_true",
+        help="encrypt a new run folder by FASTFACE_KEY_FILE or FASTFACE_PASSPHRASE",
+    )
+    parser.add_argument(
+        "--include-forgotten",
+        action="store_true",
+        help="with --force: take in again what `fastface forget` removed",
+    )
 
 
 def call_job(
-    options: argparse.Namespace, *, method: str = "auto", group: bool = True, report: bool = True
+    options: argparse.Namespace,
+    *,
+    method: str = "auto",
+    group: bool = True,
+    report: bool | None = None,
 ) -> RunResult:
     """Run the main job as the options say."""
     from fastface.errors import MissingDependencyError
@@ -88,6 +102,8 @@ def call_job(
         group=group,
         report=report,
         force=options.force,
+        include_forgotten=options.include_forgotten,
+        encrypt=options.encrypt,
         workers=options.workers,
         crops=options.crops,
         n_threads=options.threads,

@@ -6,10 +6,22 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import fastface
-from fastface.cli import attributes, cluster, doctor, embed, engines, export, models, report, run
+from fastface.cli import (
+    attributes,
+    cluster,
+    doctor,
+    embed,
+    engines,
+    export,
+    forget,
+    models,
+    report,
+    run,
+)
 from fastface.cli.output import printable
 from fastface.errors import FastfaceError, NoFacesError
 
@@ -38,7 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", "-q", action="store_true", help="no progress")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    for module in (run, embed, cluster, attributes, report, export, models, engines, doctor):
+    for module in (
+        run,
+        embed,
+        cluster,
+        attributes,
+        report,
+        forget,
+        export,
+        models,
+        engines,
+        doctor,
+    ):
         module.add_parser(commands, common)
     return parser
 
@@ -58,6 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments raise ``SystemExit(2)``.
     """
     options = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _call(options)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"fastface: warning: {printable(str(message))}", file=sys.stderr)
+
+
+def _call(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A photo's name that the terminal cannot show must not fail a job that is done.
         sys.stdout.reconfigure(errors="backslashreplace")

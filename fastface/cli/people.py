@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fastface.cli.output import printable
-from fastface.errors import CorruptFileError
+from fastface.errors import CorruptFileError, EncryptionError
 from fastface.report.text import given_name
+from fastface.vault import reading
 
 __all__ = ["describe_people", "describe_skipped"]
 
@@ -69,9 +70,12 @@ def _read(path: Path, columns: list[str], filters: Any = None) -> list[dict[str,
     import pyarrow.parquet as pq
 
     try:
-        rows: list[dict[str, Any]] = pq.read_table(
-            path, columns=columns, filters=filters
-        ).to_pylist()
+        with reading(path) as source:
+            rows: list[dict[str, Any]] = pq.read_table(
+                source, columns=columns, filters=filters
+            ).to_pylist()
+    except EncryptionError:
+        raise
     except (OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
     return rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastface.cli.job_options import add_job_options, call_job
 from fastface.cli.output import print_json, printable
 from fastface.cli.people import describe_people, describe_skipped
+from fastface.vault import is_encrypted
 
 if TYPE_CHECKING:
     from fastface.pipeline import RunResult
@@ -32,7 +33,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Run the job and say what came of it."""
-    result = call_job(options, method=options.method, report=not options.no_report)
+    result = call_job(options, method=options.method, report=False if options.no_report else None)
     if options.json:
         print_json(
             {
@@ -59,3 +60,5 @@ def _print_result(result: RunResult) -> None:
     print(f"tables: {printable(str(result.folder))}")
     if result.report:
         print(f"report: {printable(str(result.report))}")
+    elif is_encrypted(result.folder):
+        print("no report: its pages are not encrypted, `fastface report RUN` writes them")

@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, StorageError
+from fastface.private import create
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -60,7 +61,7 @@ def write_arrays(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
-            with partial.open("wb") as file:
+            with create(partial) as file:
                 with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
                     archive.writestr(zipfile.ZipInfo(_HEADER), json.dumps(dict(header)))
                     for name, array in arrays.items():
@@ -119,9 +120,8 @@ def read_arrays(path: Path, *, mmap: bool) -> tuple[dict[str, Any], dict[str, ND
                     for member in archive.infolist()
                     if member.filename.endswith(".npy")
                 }
-        # zipfile reports damage by any of these, an unknown method or a password flag included.
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, struct.error,
-                NotImplementedError, RuntimeError) as error:  # fmt: skip
+        # zipfile and NumPy report damage by a dozen unrelated types, TokenError among them.
+        except Exception as error:
             raise CorruptFileError(
                 f"{path} is truncated, damaged or of another kind: {error}"
             ) from (error)

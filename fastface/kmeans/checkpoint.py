@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, RunMismatchError, StorageError
+from fastface.private import create
 
 __all__ = [
     "BatchProgress",
@@ -189,7 +190,7 @@ class Checkpoint(Generic[_P]):
         state = {name: v for name, v in values.items() if name not in arrays and v is not None}
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         try:
-            with partial.open("wb") as file:
+            with create(partial) as file:
                 np.savez(file, job=json.dumps(self._job), state=json.dumps(state), **arrays)
                 file.flush()
                 os.fsync(file.fileno())

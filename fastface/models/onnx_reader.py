@@ -169,6 +169,8 @@ def _check_external(path: Path, tensors: list[TensorProto]) -> None:
     for tensor in tensors:
         fields = {entry.key: entry.value for entry in tensor.external_data}
         location = fields.get("location", "")
+        if not isinstance(location, str) or "\0" in location:  # not UTF-8: protobuf gives bytes
+            raise ModelError(f"{path} keeps the data of {tensor.name!r} in {location!r}, no name")
         target = (folder / location).resolve()
         if not location or os.path.isabs(location) or not target.is_relative_to(folder):
             raise ModelError(
@@ -191,7 +193,7 @@ def _check_external(path: Path, tensors: list[TensorProto]) -> None:
 
 def _whole_number(path: Path, fields: dict[str, str], key: str) -> int:
     text = fields.get(key, "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20):
         raise ModelError(f"{path} gives {text!r} as the {key} of external data")
     return int(text)
 

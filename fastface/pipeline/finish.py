@@ -22,6 +22,7 @@ from fastface.pipeline.names import carried_names
 from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
 from fastface.pipeline.shards import ShardStore
 from fastface.pipeline.storage import replacing, write_table
+from fastface.vault import load_array, writing
 
 if TYPE_CHECKING:
     from fastface.models import ModelSpec
@@ -64,8 +65,9 @@ def collect(
         replacing(folder / "embeddings.npy") as embeddings_path,
         replacing(folder / "crops.parquet") as crops_path,
         # Written, not mapped: a full disk is an error here and would be a signal there.
-        embeddings_path.open("wb") as embeddings_file,
-        pq.ParquetWriter(crops_path, CROPS) as crops_file,
+        writing(embeddings_path) as embeddings_file,
+        writing(crops_path) as crops_target,
+        pq.ParquetWriter(crops_target, CROPS) as crops_file,
     ):
         header = {"descr": "<f4", "fortran_order": False, "shape": (total, dim)}
         npy.write_array_header_1_0(embeddings_file, header)
@@ -146,7 +148,7 @@ def group_people(
     labels: pa.Array = pa.nulls(faces.num_rows, pa.int64())
     confidence: pa.Array = pa.nulls(faces.num_rows, pa.float32())
     if method is not None and faces.num_rows:
-        embeddings = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+        embeddings = load_array(folder / "embeddings.npy", mmap=True)
         photo_ids = faces["photo_id"].to_numpy()
         cutoff = choose_cutoff(spec, embeddings)
         model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
+from fastface.pipeline.forgotten import FORGETTING, FORGETTING_PART, FORGOTTEN_FILE, REQUEST_FILE
 from fastface.pipeline.listing import describe_difference, listing_digest
 from fastface.pipeline.names import NAMES_FILE, keep_names
 from fastface.pipeline.storage import (
@@ -23,9 +24,12 @@ from fastface.pipeline.storage import (
     read_table,
     remove_parts,
     storage_errors,
+    sync_folder,
     write_json,
     write_table,
 )
+from fastface.private import make_folder, tell_exposed
+from fastface.vault import ENCRYPTION_FILE, is_encrypted, seal_folder
 
 __all__ = ["Job", "RunFolder"]
 
@@ -42,7 +46,7 @@ _TABLES = (
     "crops.parquet",
     "embeddings.npy",
 )
-_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, *_TABLES)
+_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, FORGOTTEN_FILE, *_TABLES)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class RunFolder:
         return (self.path / _SUMMARY).is_file()
 
     @property
+    def encrypted(self) -> bool:
+        """Whether its files are encrypted."""
+        return is_encrypted(self.path)
+
+    @property
     def report_is_current(self) -> bool:
         """Whether there is a report, and people were given no names since it was written."""
         try:
@@ -107,7 +116,7 @@ class RunFolder:
         return self.path / name
 
     @contextmanager
-    def open(self, job: Job, *, force: bool) -> Iterator[None]:
+    def open(self, job: Job, *, force: bool, encrypt: bool = False) -> Iterator[None]:
         """Hold the folder for one job, made if it is not there.
 
         Parameters
@@ -116,6 +125,8 @@ class RunFolder:
             What the folder shall be for.
         force : bool
             Start anew, whatever another job left.
+        encrypt : bool
+            A new folder is to be encrypted; an old one must be.
 
         Raises
         ------
@@ -133,21 +144,53 @@ class RunFolder:
                 raise StorageError(f"{self.path} is a file; give a folder for --out")
             self._refuse_foreign()
             # Faces of people: for nobody's eyes but the owner's.
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            make_folder(self.path, parents=True, exist_ok=True)
+            handle = self._open_lock()
         try:
             self._lock(handle)
+            self._seal(encrypt)
             self._adopt(job, force)
+            tell_exposed(self.path)
             yield
         finally:
             os.close(handle)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold a run folder that is there, whatever it is for.
+
+        Raises
+        ------
+        StorageError
+            If it is no run folder.
+        RunLockedError
+            If another process is working in it.
+        """
+        if not (self.path / _JOB).is_file():
+            raise StorageError(
+                f"{self.path} is no run folder: give one that `fastface run PHOTOS --out FOLDER`"
+                " made"
+            )
+        with storage_errors(self.path):
+            handle = self._open_lock()
+        try:
+            self._lock(handle)
+            yield
+        finally:
+            os.close(handle)
+
+    def _open_lock(self) -> int:
+        # Never through a link, which could lead anywhere.
+        return os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
     def _refuse_foreign(self) -> None:
         if not self.path.is_dir() or (self.path / _JOB).is_file():
             return
-        others = sorted(p.name for p in self.path.iterdir() if p.name != _LOCK)
-        # A process that was killed at its very first step leaves nothing but these.
-        foreign = [name for name in others if not name.startswith(f".{_JOB}.")]
+        others = sorted(p.name for p in self.path.iterdir())
+        # A process that was killed at its very first steps leaves nothing but these.
+        parts = tuple(f".{name}." for name in (_JOB, ENCRYPTION_FILE))
+        ours = (_LOCK, ENCRYPTION_FILE)
+        foreign = [name for name in others if name not in ours and not name.startswith(parts)]
         if foreign:
             raise StorageError(
                 f"{self.path} holds {foreign[0]!r} and is no run folder: give a new or empty folder"
@@ -167,11 +210,24 @@ class RunFolder:
                 " give an --out on another one"
             ) from error
 
+    def _seal(self, encrypt: bool) -> None:
+        if not encrypt or is_encrypted(self.path):
+            return
+        if (self.path / _JOB).is_file():
+            raise RunMismatchError(
+                f"{self.path} was made without encryption, and what is on disk already would stay"
+                " readable: give another --out"
+            )
+        with storage_errors(self.path):
+            seal_folder(self.path)
+
     def _adopt(self, job: Job, force: bool) -> None:
         """Make the folder this job's: continue it, begin it, or refuse."""
         with storage_errors(self.path):
-            remove_parts(self.path, _FILES)
-            _remove_tree(self.path / _DISCARDED)
+            self._remove_leftovers()
+            _remove_tree(self.path / FORGETTING_PART)
+            self.finish_forgetting()
+            _remove_tree(self.path / FORGETTING)
         if (self.path / _JOB).is_file():
             before = _read_job(self.path / _JOB)
             if force:
@@ -193,7 +249,12 @@ class RunFolder:
             write_table(self.path / _PHOTOS, job.photos)
         if not self.finished:
             with storage_errors(self.path):
-                self.shards.mkdir(exist_ok=True)
+                make_folder(self.shards, exist_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process that was killed had not put in place, or not removed yet."""
+        remove_parts(self.path, _FILES)
+        _remove_tree(self.path / _DISCARDED)
 
     def _compare(self, before: Mapping[str, Any], job: Job) -> None:
         """Raise where the folder was made by another job, or is not whole."""
@@ -228,6 +289,33 @@ class RunFolder:
             for name in (*_TABLES, _PHOTOS):
                 (self.path / name).unlink(missing_ok=True)
         self.discard_shards()
+
+    def finish_forgetting(self) -> int:
+        """Put in place what `fastface forget` prepared; may be called again at any time.
+
+        Returns
+        -------
+        int
+            How many shards were removed, which another listing of photos makes worthless.
+        """
+        staged = self.path / FORGETTING
+        if not (staged / REQUEST_FILE).is_file():
+            return 0
+        request = read_json(staged / REQUEST_FILE)
+        with storage_errors(self.path):
+            self._remove_leftovers()
+            if (staged / _SUMMARY).is_file():  # until it is in place nobody may read the tables
+                (self.path / _SUMMARY).unlink(missing_ok=True)
+            for name in request["discard"]:
+                self._discard(self.path / name)
+            later = [s for s in self.shards.glob("[0-9]*") if int(s.name) >= request["first_shard"]]
+            for shard in later:
+                self._discard(shard)
+            for path in sorted(staged.iterdir(), key=lambda path: path.name == _SUMMARY):
+                if path.name != REQUEST_FILE:
+                    os.replace(path, self.path / path.name)
+            sync_folder(self.path)
+        return len(later)
 
     def tidy(self) -> None:
         """Remove what only an unfinished job needs."""

@@ -8,7 +8,6 @@ was and ends with the same bits: shards and the batches inside them depend on th
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -16,19 +15,21 @@ from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends import get_num_threads
-from fastface.errors import InvalidInputError, MissingDependencyError, NoFacesError
+from fastface.errors import InvalidInputError, NoFacesError
 from fastface.faces import DEFAULT_MAX_SIDE, FaceExtractor, PhotoListing, find_photos
+from fastface.pipeline.assistants import BATCH_SIZE, EmbedderLike, open_embedder, report_writer
 from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
 from fastface.pipeline.extraction import ExtractionPool
 from fastface.pipeline.finish import collect, group_people
 from fastface.pipeline.folder import Job, RunFolder
+from fastface.pipeline.forgotten import FORGOTTEN_FILE, Box, Forgotten, hide
 from fastface.pipeline.listing import photos_table
 from fastface.pipeline.overlap import run_ahead
 from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
@@ -40,20 +41,18 @@ from fastface.pipeline.summary import (
     read_result,
     write_summary,
 )
-from fastface.pipeline.versions import deciding_versions
+from fastface.pipeline.versions import deciding_versions, describe_detector
 from fastface.progress import NullProgress, Progress, Step
 from fastface.validation import check_integer
 
 if TYPE_CHECKING:
-    from fastface.models import Model, ModelSpec
+    from fastface.models import ModelSpec
 
 __all__ = ["RunResult", "run"]
 
-# Part of what makes results the same however often a job was stopped: never depends on the machine.
-_BATCH_SIZE = 32
 _GROUPING_STEPS = 3
 # Photos whose faces may wait to be embedded: enough that workers go on during one batch.
-_PHOTOS_AHEAD = 2 * _BATCH_SIZE
+_PHOTOS_AHEAD = 2 * BATCH_SIZE
 _OVERLAPPED = "find and embed"
 
 
@@ -64,18 +63,6 @@ class _Shard(NamedTuple):
     photos: list[str]
     results: list[PhotoResult]
     embeddings: NDArray[np.float32]
-
-
-class EmbedderLike(Protocol):
-    """What the job needs of `fastface.Embedder`."""
-
-    spec: ModelSpec
-    model: Model
-    runtime_: str
-
-    def embed(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Return one vector a crop."""
-        ...
 
 
 def run(
@@ -92,8 +79,10 @@ def run(
     precision: str = "fp32",
     method: str = "auto",
     group: bool = True,
-    report: bool = True,
+    report: bool | None = None,
     force: bool = False,
+    include_forgotten: bool = False,
+    encrypt: bool = False,
     workers: int | None = None,
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -129,10 +118,14 @@ def run(
         See `fastface.IdentityClustering`.
     group : bool
         Group faces into people; if not, stop after the embeddings.
-    report : bool
-        Write the pages.
+    report : bool, optional
+        Write the pages; by default where the folder is not encrypted, for they are not.
     force : bool
         Start anew in a run folder, whatever an earlier job left there.
+    include_forgotten : bool
+        Take in again what `fastface.pipeline.forget` removed.
+    encrypt : bool
+        Encrypt a new run folder, by a key from the environment; see ``docs/privacy.md``.
     workers : int, optional
         Processes that decode, detect and align; by default the number of cores.
     n_threads : int, optional
@@ -154,6 +147,8 @@ def run(
         If there is no photo, or no face in any of them (the tables say why).
     StorageError, RunLockedError, RunMismatchError, CorruptFileError
         If the run folder cannot be used.
+    EncryptionError
+        If the folder is or shall be encrypted, and the environment gives no key or another one.
     MissingDependencyError
         If a package is not installed; said before any photo is read.
 
@@ -166,13 +161,14 @@ def run(
     progress = progress or NullProgress()
     clock = Clock()
     with clock.stage("prepare"):
-        if report and group:
-            _report_writer()
+        if report is not False and group:
+            report_writer()
         make_embedder = make_embedder or partial(
-            _embedder, model, spec, runtime, precision, n_threads
+            open_embedder, model, spec, runtime, precision, n_threads
         )
         embedder = make_embedder()
         listing = find_photos(photos, exclude=[out])
+        listing, hidden = Forgotten.of(out, unless=include_forgotten).leave_out(listing)
         if not listing.photos:
             raise NoFacesError(explain_no_photos(photos, listing))
         template = embedder.spec.template
@@ -194,7 +190,7 @@ def run(
                 "runtime": embedder.runtime_,
                 "precision": precision,
                 "detector": None if crops else detector,
-                **({} if crops else _describe_detector(detector)),
+                **({} if crops else describe_detector(detector)),
                 "upsample": upsample,
                 "max_side": max_side,
                 "template": template,
@@ -205,13 +201,18 @@ def run(
         )
 
     folder = RunFolder(Path(out))
-    with folder.open(job, force=force):
+    with folder.open(job, force=force, encrypt=encrypt):
+        report = not folder.encrypted if report is None else report
         reused = folder.finished
         if not reused:
+            if include_forgotten:
+                (folder / FORGOTTEN_FILE).unlink(missing_ok=True)
             if group:
                 _import_grouping()
             store = ShardStore(folder.shards)
-            n_shards = _make_shards(store, listing, embedder, make, n_workers, progress, clock)
+            n_shards = _make_shards(
+                store, listing, hidden, embedder, make, n_workers, progress, clock
+            )
             with clock.stage("collect"):
                 listed = [skipped._asdict() for skipped in listing.skipped]
                 dim = embedder.spec.embedding_size
@@ -236,7 +237,7 @@ def run(
         folder.tidy()
         result = read_result(folder, reused=reused)
         if report and result.n_people and not folder.report_is_current:
-            _report_writer()(folder.path, progress=progress)
+            report_writer()(folder.path, progress=progress)
             result = read_result(folder, reused=reused)
     if result.n_faces == 0:
         raise NoFacesError(explain_no_faces(folder, result))
@@ -268,38 +269,10 @@ def _give(extractor: Extractor) -> Extractor:
     return extractor
 
 
-def _embedder(
-    model: str | os.PathLike[str],
-    spec: ModelSpec | str | None,
-    runtime: str,
-    precision: str,
-    n_threads: int | None,
-) -> EmbedderLike:
-    from fastface.embedder import Embedder
-
-    return Embedder(
-        model,
-        spec=spec,
-        runtime=runtime,
-        precision=precision,
-        n_threads=n_threads,
-        batch_size=_BATCH_SIZE,
-    )
-
-
-def _report_writer() -> Callable[..., Path]:
-    try:
-        from fastface.report import write_report
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError.for_package(
-            error.name or "a package", extra="report", purpose="The report (--no-report omits it)"
-        ) from error
-    return write_report
-
-
 def _make_shards(
     store: ShardStore,
     listing: PhotoListing,
+    hidden: dict[str, tuple[Box, ...]],
     embedder: EmbedderLike,
     make: Callable[[], Extractor],
     n_workers: int,
@@ -314,17 +287,17 @@ def _make_shards(
     missing = [index for index in range(len(shards)) if not store.has(index)]
     if not missing:
         return len(shards)
-    n_missing = sum(len(shards[index]) for index in missing)
+    names = [name for index in missing for name in shards[index]]
     n_photos = len(listing.photos)
     lanes = {**dict.fromkeys(WORKER_PARTS, n_workers), "embed": 1, "write": 1}
     with (
-        progress.step("faces", n_photos, "photos", done=n_photos - n_missing) as step,
+        progress.step("faces", n_photos, "photos", done=n_photos - len(names)) as step,
         clock.overlapping(_OVERLAPPED, lanes),
         ExtractionPool(make, n_workers) as pool,
         # One stream over all shards: workers need not wait while a shard is embedded or written.
         closing(
             run_ahead(
-                pool.extract(listing.root, (name for i in missing for name in shards[i])),
+                hide(pool.extract(listing.root, names), names, hidden),
                 _PHOTOS_AHEAD,
                 "fastface-extract",
             )
@@ -384,16 +357,8 @@ def _embed_all(
     for result in source:
         results.append(result.without_pixels())
         crops.extend(face.crop for face in result.faces if face.crop is not None)
-        while len(crops) >= _BATCH_SIZE:
-            embed_up_to(_BATCH_SIZE)
+        while len(crops) >= BATCH_SIZE:
+            embed_up_to(BATCH_SIZE)
     if crops:
         embed_up_to(len(crops))
     return results, np.concatenate(parts)
-
-
-def _describe_detector(detector: str) -> dict[str, str]:
-    """Return the hash of a detector that is a file: another file may find other faces."""
-    path = Path(detector).expanduser()
-    if not path.is_file():
-        return {}
-    return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

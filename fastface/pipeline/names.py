@@ -17,12 +17,12 @@ from fastface.pipeline.schema import NAMES
 from fastface.pipeline.storage import read_table, write_table
 from fastface.report.text import given_name
 
-__all__ = ["NAMES_FILE", "carried_names", "keep_names"]
+__all__ = ["NAMES_FILE", "SAME_FACE", "carried_names", "keep_names", "overlap"]
 
 NAMES_FILE = "names.parquet"
 _BOX = ("left", "top", "right", "bottom")
 # Of intersection over union: another detector frames the same face a little differently.
-_SAME_FACE = 0.5
+SAME_FACE = 0.5
 
 Box = tuple[int, ...]
 
@@ -77,9 +77,9 @@ def carried_names(folder: Path, faces: pa.Table, labels: Iterable[int]) -> dict[
         before[photo].append((tuple(box), name))
     votes: dict[int, Counter[str | None]] = defaultdict(Counter)
     for (photo, *box), person in zip(_rows(faces, "photo", *_BOX), labels, strict=True):
-        shares = [(_overlap(tuple(box), other), name) for other, name in before.get(photo, ())]
+        shares = [(overlap(tuple(box), other), name) for other, name in before.get(photo, ())]
         share, name = max(shares, key=lambda pair: pair[0], default=(0.0, None))
-        if share >= _SAME_FACE:
+        if share >= SAME_FACE:
             votes[int(person)][name] += 1
     winners = {
         # Among equals a name before none, then the first by the alphabet.
@@ -93,8 +93,8 @@ def _rows(table: pa.Table, *columns: str) -> Any:
     return zip(*(table[column].to_pylist() for column in columns), strict=True)
 
 
-def _overlap(a: Box, b: Box) -> float:
-    """Return intersection over union of two boxes."""
+def overlap(a: Box, b: Box) -> float:
+    """Return intersection over union of two boxes (left, top, right, bottom)."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:

@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fastface.errors import CorruptFileError
+from fastface.errors import CorruptFileError, EncryptionError
 from fastface.pipeline.photo_worker import PhotoResult
 from fastface.pipeline.schema import SHARD_FACES, SKIPPED
-from fastface.pipeline.storage import read_table, storage_errors, sync_folder, write_table
+from fastface.pipeline.storage import (
+    read_table,
+    replacing,
+    storage_errors,
+    sync_folder,
+    write_table,
+)
+from fastface.private import make_folder
+from fastface.vault import load_array, reading, writing
 
 __all__ = ["PHOTOS_PER_SHARD", "ShardStore"]
 
@@ -91,13 +99,11 @@ class ShardStore:
         with storage_errors(target):
             if temporary.exists():
                 shutil.rmtree(temporary)
-            temporary.mkdir()
+            make_folder(temporary)
             write_table(temporary / "faces.parquet", pa.Table.from_pylist(faces, SHARD_FACES))
             write_table(temporary / "skipped.parquet", pa.Table.from_pylist(skipped, SKIPPED))
-            with (temporary / "embeddings.npy").open("wb") as file:
+            with replacing(temporary / "embeddings.npy") as part, writing(part) as file:
                 np.save(file, embeddings, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
             sync_folder(temporary)
             os.replace(temporary, target)
             sync_folder(self.folder)
@@ -111,7 +117,10 @@ class ShardStore:
             If it is damaged.
         """
         try:
-            rows: int = pq.read_metadata(self.path(index) / "faces.parquet").num_rows
+            with reading(self.path(index) / "faces.parquet") as source:
+                rows: int = pq.read_metadata(source).num_rows
+        except EncryptionError:
+            raise
         except (OSError, ValueError) as error:
             raise CorruptFileError(f"{error}: {self._advice(index)}") from error
         return rows
@@ -128,8 +137,9 @@ class ShardStore:
         try:
             faces = read_table(folder / "faces.parquet")
             skipped = read_table(folder / "skipped.parquet")
-            with (folder / "embeddings.npy").open("rb") as file:
-                embeddings = np.load(file, allow_pickle=False)
+            embeddings = load_array(folder / "embeddings.npy")
+        except EncryptionError:
+            raise
         except (CorruptFileError, OSError, ValueError) as error:
             raise CorruptFileError(f"{error}: {self._advice(index)}") from error
         if len(embeddings) != faces.num_rows or not faces.schema.equals(SHARD_FACES):

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastface.errors import CorruptFileError, StorageError
+from fastface.vault import read_bytes, reading, write_bytes, writing
 
 __all__ = [
+    "count_rows",
     "read_json",
     "read_table",
     "remove_parts",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _PART = ".part"
+_LARGEST_JSON = 1 << 28
 
 
 @contextmanager
@@ -86,8 +89,8 @@ def remove_parts(folder: Path, names: Iterable[str]) -> None:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    with replacing(path) as temporary, writing(temporary) as file:
+        pq.write_table(table, file)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -97,20 +100,29 @@ def read_table(path: Path) -> pa.Table:
     ------
     CorruptFileError
         If it is damaged.
+    EncryptionError
+        If it is encrypted, and the key is missing or another one.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with reading(path) as source, pq.ParquetFile(source) as file:
             return file.read()
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a Parquet file has, without reading them."""
+    with reading(path) as source:
+        rows: int = pq.read_metadata(source).num_rows
+    return rows
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_bytes(temporary, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -119,11 +131,15 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     CorruptFileError
-        If it is damaged.
+        If it is damaged, or far larger than anything that is written.
+    EncryptionError
+        If it is encrypted, and the key is missing or another one.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(read_bytes(path, _LARGEST_JSON))
+    except StorageError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path} holds no JSON object")

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from fastface.backends import get_isa
 from fastface.pipeline.folder import RunFolder
-from fastface.pipeline.storage import read_json, read_table, write_json
+from fastface.pipeline.storage import count_rows, read_json, read_table, write_json
 from fastface.pipeline.versions import all_versions
 
 if TYPE_CHECKING:
@@ -75,8 +73,7 @@ def write_summary(
         From `Clock.summary`.
     """
     counts = {
-        name: pq.read_metadata(folder / f"{name}.parquet").num_rows
-        for name in ("faces", "people", "skipped")
+        name: count_rows(folder / f"{name}.parquet") for name in ("faces", "people", "skipped")
     }
     spec = model.spec
     write_json(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-__all__ = ["all_versions", "deciding_versions"]
+__all__ = ["all_versions", "deciding_versions", "describe_detector"]
 
 # Another version of one of these may find other faces or give other bits.
 _DECIDING = (
@@ -30,6 +32,14 @@ def deciding_versions() -> dict[str, str]:
 def all_versions() -> dict[str, str]:
     """Return versions of everything worth writing down."""
     return {"python": platform.python_version(), **_installed((*_DECIDING, *_OTHERS))}
+
+
+def describe_detector(detector: str) -> dict[str, str]:
+    """Return the hash of a detector that is a file: another file may find other faces."""
+    path = Path(detector).expanduser()
+    if not path.is_file():
+        return {}
+    return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _installed(packages: tuple[str, ...]) -> dict[str, str]:

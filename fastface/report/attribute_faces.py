@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.errors import MissingDependencyError
+from fastface.private import create, make_folder, write
 
 from .run_data import iterate_crops
 
@@ -89,8 +90,8 @@ class Album:
     def write(self, building: Path, advance: Callable[[int], None]) -> None:
         """Write ``crops/`` and ``means/`` below a folder in one pass over the stored crops."""
         image = _pillow()
-        (building / "crops").mkdir()
-        (building / "means").mkdir()
+        make_folder(building / "crops")
+        make_folder(building / "means")
         wanted: dict[int, list[str]] = {}
         for name, faces in self._means.items():
             for face in faces:
@@ -99,7 +100,7 @@ class Album:
         for face_id, jpeg in iterate_crops(self.folder, self.n_faces):
             advance(1)
             if face_id in self._shown:
-                (building / "crops" / f"{face_id}.jpg").write_bytes(jpeg)
+                write(building / "crops" / f"{face_id}.jpg", jpeg)
             if face_id in wanted:
                 with image.open(io.BytesIO(jpeg)) as opened:
                     pixels = np.asarray(opened.convert("RGB"), np.float64)
@@ -107,7 +108,8 @@ class Album:
                     sums[name] = sums[name] + pixels if name in sums else pixels
         for name, total in sums.items():
             mean = np.round(total / len(self._means[name])).astype(np.uint8)
-            image.fromarray(mean).save(building / "means" / f"{name}.jpg", quality=92)
+            with create(building / "means" / f"{name}.jpg") as file:
+                image.fromarray(mean).save(file, "JPEG", quality=92)
 
 
 def _pillow() -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from fastface.attributes.study import Study
 from fastface.attributes.tree import SplitNode
 from fastface.attributes.within import WithinRows
 from fastface.errors import MissingDependencyError
+from fastface.private import create, write
 from fastface.progress import NullProgress, Progress
 
 from .attribute_faces import FACES_PER_MEAN, Album, Sheet, borderline, typical
@@ -128,12 +128,12 @@ def write_attributes(
         (progress or NullProgress()).step("page", total, "faces") as step,
     ):
         for asset in [*sorted(ASSETS.iterdir()), *sorted(_OWN_ASSETS.iterdir())]:
-            shutil.copyfile(asset, building / asset.name)
+            write(building / asset.name, asset.read_bytes())
         html = _render(view.context(folder))
-        (building / "index.html").write_text(html, encoding="utf-8", newline="\n")
+        write(building / "index.html", html)
         album.write(building, step.advance)
         document = json.dumps(study.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        (building / "attributes.json").write_text(document + "\n", encoding="utf-8")
+        write(building / "attributes.json", document + "\n")
         _write_table(building / "faces.parquet", study, view.margins, people, person_ids)
         study.discovery.save(building / "model.npz")
     return target / "index.html"
@@ -319,4 +319,5 @@ def _write_table(
         f"split_{j + 1}": json.dumps([n.name, *n.sides], ensure_ascii=False)
         for j, n in enumerate(study.discovery.names_)
     }
-    pq.write_table(pa.table(columns).replace_schema_metadata(names), path)
+    with create(path) as file:
+        pq.write_table(pa.table(columns).replace_schema_metadata(names), file)

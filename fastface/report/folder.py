@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastface.errors import RunLockedError, StorageError
+from fastface.private import make_folder, write
 
 # The file by which a folder is known as ours, and may be replaced.
 MARKER = ".fastface-report"
@@ -35,7 +36,7 @@ def replacing(target: Path) -> Iterator[Path]:
         lock = _lock(building)
         try:
             _empty(building)  # what a killed process left
-            (building / MARKER).write_text("A report written by fastface.\n", encoding="utf-8")
+            write(building / MARKER, "A report written by fastface.\n")
             yield building
             refuse_foreign(target)
             _swap(building, target, retired)
@@ -69,7 +70,7 @@ def refuse_foreign(target: Path) -> None:
 def _lock(building: Path) -> int:
     """Make `building` and hold it; the lock goes with the process, even a killed one."""
     while True:
-        building.mkdir(mode=0o700, exist_ok=True)
+        make_folder(building, exist_ok=True)
         descriptor = os.open(building, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastface.errors import CorruptFileError, MissingDependencyError, StorageError
+from fastface.vault import read_bytes, reading
 
 from .text import given_name
 
@@ -26,6 +27,7 @@ RUN_FILES = ("faces.parquet", "people.parquet", "skipped.parquet", "crops.parque
 
 # Crops are read this many at a time, so that memory stays bounded whatever the number of faces.
 CROPS_PER_READ = 256
+_LARGEST_JSON = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,10 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
     parquet = _pyarrow_parquet()
     seen = np.zeros(n_faces, dtype=bool)
     try:
-        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-        with file:
+        with (
+            reading(path) as source,
+            parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file,
+        ):
             for batch in file.iter_batches(CROPS_PER_READ, columns=["face_id", "jpeg"]):
                 ids, jpegs = (column.to_pylist() for column in batch.columns)
                 for face_id, jpeg in zip(ids, jpegs, strict=True):
@@ -162,7 +166,9 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
 
 def _read_info(path: Path) -> dict[str, Any]:
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(read_bytes(path, _LARGEST_JSON))
+    except StorageError:
+        raise
     except (ValueError, RecursionError, OSError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(info, dict):
@@ -243,7 +249,7 @@ def _read_people(
 def _read_table(path: Path, columns: list[str]) -> Any:
     parquet = _pyarrow_parquet()
     try:
-        with parquet.ParquetFile(path) as file:
+        with reading(path) as source, parquet.ParquetFile(source) as file:
             absent = [name for name in columns if name not in file.schema_arrow.names]
             if absent:
                 raise _corrupt(path, f"it has no column {', '.join(absent)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from fastface.errors import StorageError
+from fastface.private import make_folder, write
 from fastface.progress import NullProgress, Progress, Step
 
 from .folder import replacing
@@ -68,12 +68,12 @@ def write_report(
         (progress or NullProgress()).step("report", total, "steps") as step,
     ):
         for asset in sorted(ASSETS.iterdir()):
-            shutil.copyfile(asset, building / asset.name)
+            write(building / asset.name, asset.read_bytes())
         _write_crops(data, building, step)
         for name in ("people", "photos", "skipped"):
-            (building / name).mkdir()
+            make_folder(building / name)
         for page in pages:
-            (building / page.name).write_text(page.html, encoding="utf-8", newline="\n")
+            write(building / page.name, page.html)
             if page.n_faces:
                 step.advance(page.n_faces)
     return target / "index.html"
@@ -96,7 +96,7 @@ def _write_crops(data: RunData, building: Path, step: Step) -> None:
     for face_id, jpeg in iterate_crops(data.folder, len(data.faces)):
         path = building / crop_address(face_id)
         if path.parent not in parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, parents=True, exist_ok=True)
             parents.add(path.parent)
-        path.write_bytes(jpeg)
+        write(path, jpeg)
         step.advance()

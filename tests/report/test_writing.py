@@ -79,10 +79,10 @@ def test_a_failure_keeps_the_older_report(small_run):
 
 
 def test_a_full_disk_is_a_storage_error(small_run, monkeypatch):
-    def full(self, data):
+    def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("fastface.report.write.write", full)
     with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
         write_report(small_run.folder)
     assert "report" not in names(small_run.folder)
@@ -146,7 +146,7 @@ def test_damage_between_a_good_beginning_and_end_is_named(small_run, name):
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_a_file_that_must_not_be_read_is_named(small_run, name, monkeypatch):
     """Simulated, since the superuser may read anything."""
-    open_table, read_text = pq.ParquetFile, Path.read_text
+    open_table, open_file = pq.ParquetFile, Path.open
 
     def refuse(path) -> None:
         if Path(path).name == name:
@@ -156,12 +156,12 @@ def test_a_file_that_must_not_be_read_is_named(small_run, name, monkeypatch):
         refuse(path)
         return open_table(path, **options)
 
-    def text(path, *arguments, **options):
+    def file(path, *arguments, **options):
         refuse(path)
-        return read_text(path, *arguments, **options)
+        return open_file(path, *arguments, **options)
 
     monkeypatch.setattr(pq, "ParquetFile", table)
-    monkeypatch.setattr(Path, "read_text", text)
+    monkeypatch.setattr(Path, "open", file)
     with pytest.raises(
         StorageError, match=rf"{name} cannot be read: .*Permission denied"
     ) as caught:
