@@ -41,7 +41,7 @@ demo: $(VENV)/installed-demo ## Group photos by person: make demo [PHOTOS=folder
 	$(BIN)/fastface run "$$photos" --out "$$out" $(ARGS)
 
 test: $(VENV)/installed-test ## Run the tests: make test [ARGS="-m 'not slow'"]
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed-lint ## Check style and formatting, change nothing
 	$(BIN)/ruff check .
