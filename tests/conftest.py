@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Some tests import ONNX Runtime before fastface does, and fastface tells it to be silent.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 import fastface
 
 PACKAGE = Path(fastface.__file__).parent
@@ -52,3 +54,22 @@ def test_command_runs_as_a_module_too() -> None:
         check=True,
     )
     assert fastface.__version__ in done.stdout
+
+
+def test_every_dependency_has_tried_bounds() -> None:
+    """A lower bound, and an upper one above what is installed and tested here."""
+    known = importlib.metadata.requires("fastface") or []
+    requirements = [Requirement(text) for text in known]
+    assert len(requirements) > 30
+    for requirement in requirements:
+        if requirement.name == "fastface":
+            continue
+        operators = {clause.operator for clause in requirement.specifier}
+        assert operators >= {">=", "<"} or operators == {"=="}, str(requirement)
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of an extra that is not for tests
+        assert requirement.specifier.contains(installed, prereleases=True), (
+            f"{requirement}: {installed} is installed"
+        )

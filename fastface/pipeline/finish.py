@@ -21,8 +21,8 @@ from fastface.errors import InvalidInputError
 from fastface.pipeline.names import carried_names
 from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
 from fastface.pipeline.shards import ShardStore
-from fastface.pipeline.storage import replacing, write_table
-from fastface.vault import load_array, writing
+from fastface.pipeline.storage import read_array, replacing, write_table
+from fastface.vault import writing
 
 if TYPE_CHECKING:
     from fastface.models import ModelSpec
@@ -148,7 +148,7 @@ def group_people(
     labels: pa.Array = pa.nulls(faces.num_rows, pa.int64())
     confidence: pa.Array = pa.nulls(faces.num_rows, pa.float32())
     if method is not None and faces.num_rows:
-        embeddings = load_array(folder / "embeddings.npy", mmap=True)
+        embeddings = read_array(folder / "embeddings.npy", faces.num_rows)
         photo_ids = faces["photo_id"].to_numpy()
         cutoff = choose_cutoff(spec, embeddings)
         model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)

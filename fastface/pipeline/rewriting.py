@@ -18,6 +18,7 @@ from fastface.pipeline.schema import CROPS
 from fastface.pipeline.selection import Selection
 from fastface.pipeline.storage import (
     count_rows,
+    read_array,
     read_json,
     read_table,
     replacing,
@@ -25,7 +26,7 @@ from fastface.pipeline.storage import (
     write_table,
 )
 from fastface.pipeline.traces import Trace, row_traces
-from fastface.vault import load_array, reading, writing
+from fastface.vault import open_table, writing
 
 __all__ = ["Rewritten", "rewrite_faces", "rewrite_names", "rewrite_skipped"]
 
@@ -95,7 +96,7 @@ def rewrite_faces(
 def _rewrite_embeddings(
     folder: Path, target: Path, keep: NDArray[np.bool_]
 ) -> tuple[list[Trace], int]:
-    rows = load_array(folder / "embeddings.npy", mmap=True)
+    rows = read_array(folder / "embeddings.npy", len(keep))
     gone = rows[~keep]
     unshared = {row.tobytes(): row for row in gone}
     with replacing(target / "embeddings.npy") as path, writing(path) as file:
@@ -115,8 +116,7 @@ def _rewrite_crops(folder: Path, target: Path, keep: NDArray[np.bool_]) -> tuple
     gone: dict[bytes, Trace] = {}
     stays: set[int] = set()  # hashes: to hold all crops would take too much memory
     with (
-        reading(folder / "crops.parquet") as stored,
-        pq.ParquetFile(stored) as source,
+        open_table(folder / "crops.parquet") as source,
         replacing(target / "crops.parquet") as path,
         writing(path) as sink,
         pq.ParquetWriter(sink, CROPS) as file,
@@ -146,7 +146,7 @@ def _left_people(
 ) -> pa.Table:
     """Return the rows of people who still have a face, with their numbers as they are now."""
     new_ids = np.cumsum(keep) - 1
-    rows = load_array(target / "embeddings.npy", mmap=bool(keep.any()))
+    rows = read_array(target / "embeddings.npy", int(keep.sum()))
     own: dict[int, list[int]] = {}
     for face, person in enumerate(faces["person_id"].to_pylist()):
         own.setdefault(person, []).append(face)

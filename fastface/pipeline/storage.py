@@ -13,12 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, StorageError
-from fastface.vault import read_bytes, reading, write_bytes, writing
+from fastface.vault import load_array, read_bytes, read_columns, reading, write_bytes, writing
 
 __all__ = [
     "count_rows",
+    "read_array",
     "read_json",
     "read_table",
     "remove_parts",
@@ -99,17 +101,35 @@ def read_table(path: Path) -> pa.Table:
     Raises
     ------
     CorruptFileError
-        If it is damaged.
+        If it is damaged, or claims more than its size allows.
     EncryptionError
         If it is encrypted, and the key is missing or another one.
     """
     try:
-        with reading(path) as source, pq.ParquetFile(source) as file:
-            return file.read()
+        return read_columns(path)
     except StorageError:
         raise
     except (OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+
+
+def read_array(path: Path, n_rows: int) -> NDArray[Any]:
+    """Read a matrix, mapped where it is not encrypted.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is damaged, or has not as many rows as faces.
+    """
+    try:
+        array = load_array(path, mmap=n_rows > 0)
+        if array.ndim != 2 or len(array) != n_rows or array.dtype.kind != "f":
+            raise ValueError(f"it holds {array.dtype} of shape {array.shape} for {n_rows} faces")
+    except StorageError:
+        raise
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
+    return array
 
 
 def count_rows(path: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastface.backends import get_isa
+from fastface.errors import CorruptFileError
 from fastface.pipeline.folder import RunFolder
 from fastface.pipeline.storage import count_rows, read_json, read_table, write_json
 from fastface.pipeline.versions import all_versions
@@ -96,7 +97,10 @@ def write_summary(
 
 def read_result(folder: RunFolder, *, reused: bool) -> RunResult:
     """Return what a finished run folder says."""
-    counts = read_json(folder / "run.json")["counts"]
+    counts = read_json(folder / "run.json").get("counts")
+    names = ("photos", "faces", "people", "skipped")
+    if not isinstance(counts, dict) or not all(isinstance(counts.get(n), int) for n in names):
+        raise CorruptFileError(f"{folder / 'run.json'} does not say what the run found")
     page = folder / "report" / "index.html"
     return RunResult(
         folder.path,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastface.errors import CorruptFileError, MissingDependencyError, StorageError
-from fastface.vault import read_bytes, reading
+from fastface.vault import open_table, read_bytes, read_columns
 
 from .text import given_name
 
@@ -140,13 +140,10 @@ def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
         If a crop is missing, doubled, of no known face, or not a JPEG.
     """
     path = folder / "crops.parquet"
-    parquet = _pyarrow_parquet()
+    _pyarrow_parquet()
     seen = np.zeros(n_faces, dtype=bool)
     try:
-        with (
-            reading(path) as source,
-            parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file,
-        ):
+        with open_table(path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(CROPS_PER_READ, columns=["face_id", "jpeg"]):
                 ids, jpegs = (column.to_pylist() for column in batch.columns)
                 for face_id, jpeg in zip(ids, jpegs, strict=True):
@@ -247,15 +244,13 @@ def _read_people(
 
 
 def _read_table(path: Path, columns: list[str]) -> Any:
-    parquet = _pyarrow_parquet()
+    _pyarrow_parquet()
     try:
-        with reading(path) as source, parquet.ParquetFile(source) as file:
-            absent = [name for name in columns if name not in file.schema_arrow.names]
-            if absent:
-                raise _corrupt(path, f"it has no column {', '.join(absent)}")
-            return file.read(columns=columns)
+        return read_columns(path, columns)
     except StorageError:
         raise
+    except KeyError as error:
+        raise _corrupt(path, f"it has {error.args[0]}") from error
     except (ValueError, OSError) as error:
         raise _unreadable(path, error) from error
 

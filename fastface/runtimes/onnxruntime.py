@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastface.runtimes.protocol import Runtime, fixed_batch
 __all__ = ["OnnxRuntime", "Session"]
 
 _ERRORS_ONLY = 3
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 class Session:
@@ -46,12 +48,7 @@ class Session:
     """
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
-        try:
-            onnxruntime = import_module("onnxruntime")
-        except ImportError as error:
-            raise MissingDependencyError.for_package(
-                "onnxruntime", extra="faces", purpose="runtime='onnxruntime'"
-            ) from error
+        onnxruntime = _import_quietly()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
@@ -87,6 +84,26 @@ class Session:
                 f"ONNX Runtime cannot run {self._path} on {values.shape}: {error}"
             ) from error
         return outputs
+
+
+def _import_quietly() -> Any:
+    """Import ONNX Runtime without its telemetry.
+
+    Since 1.29 its wheels, unless told otherwise before they are loaded, keep a database in the
+    user's cache and send events about models and sessions to their maker.  A user who set the
+    variable, to whatever, has decided already.
+    """
+    os.environ.setdefault(_NO_TELEMETRY, "1")
+    try:
+        onnxruntime = import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingDependencyError.for_package(
+            "onnxruntime", extra="faces", purpose="runtime='onnxruntime'"
+        ) from error
+    if os.environ[_NO_TELEMETRY] != "0":
+        # Another part of the program may have loaded it before: this ends what it has begun.
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 class OnnxRuntime(Runtime):

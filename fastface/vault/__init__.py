@@ -16,12 +16,15 @@ from fastface.vault.files import (
     write_bytes,
     writing,
 )
+from fastface.vault.tables import open_table, read_columns
 
 __all__ = [
     "ENCRYPTION_FILE",
     "is_encrypted",
     "load_array",
+    "open_table",
     "read_bytes",
+    "read_columns",
     "reading",
     "seal_folder",
     "write_bytes",
