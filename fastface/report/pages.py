@@ -55,6 +55,7 @@ REASONS = {
     "not_a_file": ("Not a file", "A folder, a pipe or a device stands where a photo should."),
     "crashed": ("Crashed", "Reading this file ended the process that read it."),
     "not_a_crop": ("Not a crop", "With --crops, every image must have the size of a crop."),
+    "forgotten": ("Forgotten", "All faces on it were removed on request."),
     "unsupported_format": ("Unsupported format", "The kind of image is not one that is read."),
 }
 
