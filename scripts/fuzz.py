@@ -109,12 +109,15 @@ def too_slow(*_: object) -> None:
     raise TimeoutError(f"more than {SLOW_SECONDS} s")
 
 
-def coverage_guided(target: str, seconds: int) -> None:
-    """Let libFuzzer drive one target."""
+def coverage_guided(target: str, seconds: int, findings: Path) -> None:
+    """Let libFuzzer drive one target; what it keeps goes to the findings, not to the corpus."""
     import atheris
 
     atheris.instrument_all()
-    options = [sys.argv[0], f"-max_total_time={seconds}", str(fuzz_targets.CORPUS / target)]
+    kept = findings / f"{target}-corpus"
+    kept.mkdir(parents=True, exist_ok=True)
+    options = [sys.argv[0], f"-max_total_time={seconds}", f"-artifact_prefix={findings}/"]
+    options += [str(kept), str(fuzz_targets.CORPUS / target)]
     atheris.Setup(options, lambda data: fuzz_targets.attempt(target, data) and None)
     atheris.Fuzz()
 
@@ -132,7 +135,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no target {', '.join(unknown)}; there are {', '.join(fuzz_targets.TARGETS)}")
     if options.atheris:
-        coverage_guided(options.targets[0], options.seconds)
+        coverage_guided(options.targets[0], options.seconds, options.findings)
         return 0
     options.findings.mkdir(parents=True, exist_ok=True)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -24,7 +24,7 @@ _TEXT_BYTES = 1 << 32
 
 @contextmanager
 def open_table(path: Path, **options: Any) -> Iterator[Any]:
-    """Open a Parquet file.
+    """Open a Parquet file, and compare the checksums of pages that have some.
 
     Parameters
     ----------
@@ -43,6 +43,7 @@ def open_table(path: Path, **options: Any) -> Iterator[Any]:
     """
     import pyarrow.parquet as pq
 
+    options = {"page_checksum_verification": True, **options}
     with reading(path) as source, pq.ParquetFile(source, **options) as file:
         about, size = file.metadata, path.stat().st_size
         groups = (about.row_group(i) for i in range(about.num_row_groups))
