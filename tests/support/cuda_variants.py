@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastface.backends.cuda.sources import COMPILE_OPTIONS, source_folder, source_of
+from fastface.backends.cuda.sources import (
+    COMPILE_OPTIONS,
+    architecture,
+    source_folder,
+    source_of,
+)
 from fastface.backends.cuda.tiles import Operand, Precision, TileShape, choose_tile
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
@@ -121,7 +126,7 @@ def compile_variant(variant: Variant) -> Compiled:
         source_of(variant.family).encode(), name.encode(), 0, [], []
     )
     options = [
-        f"--gpu-architecture=sm_{variant.capability}",
+        f"--gpu-architecture={architecture(variant.capability, dict(variant.defines))}",
         *COMPILE_OPTIONS,
         f"--include-path={source_folder()}",
         "--ptxas-options=-v",

@@ -103,6 +103,7 @@ class PtxEngine:
         if key not in self._modules:
             self._modules[key] = Module.from_source(
                 self.texts[f"{file}.cu"],
+                arch="compute_90a" if "WARPGROUP_COLUMNS" in defines else "compute_80",
                 options=[*_OPTIONS, *(f"-D{name}={value}" for name, value in defines.items())],
                 headers={n: text for n, text in self.texts.items() if n.endswith(".cuh")},
             )
