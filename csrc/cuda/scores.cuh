@@ -116,9 +116,25 @@ __device__ __forceinline__ unsigned char* first_operand() {
   return dynamic_shared() + (0u - shared_address(dynamic_shared())) % kExchanged;
 }
 __device__ __forceinline__ void publish_step() { wgmma_publish(); }
+
+// Where add_step finds what it is told by its offset from the first operand.
+struct Operands {
+  u64 rows, columns;  // of the offset 0, for this warpgroup
+  __device__ __forceinline__ explicit Operands(const unsigned char* shared) {
+    // By a shuffle, so that the compiler knows that all lanes have the same.
+    const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
+    columns = swizzled_matrix(shared);
+    rows = columns + static_cast<u32>(group * 64 * kStepBytes >> 4);
+  }
+};
 #else
 __device__ __forceinline__ unsigned char* first_operand() { return dynamic_shared(); }
 __device__ __forceinline__ void publish_step() {}
+
+struct Operands {
+  const unsigned char* first;
+  __device__ __forceinline__ explicit Operands(const unsigned char* shared) : first(shared) {}
+};
 #endif
 
 #if PRECISION == PRECISION_FLOAT32
@@ -133,8 +149,10 @@ __device__ __forceinline__ Floats load_chunk(const unsigned char* tile, int row,
 }
 
 // Features enter in increasing order, one fused multiply-add each: pairwise.cu counts on it.
-__device__ __forceinline__ void add_step(const unsigned char* rows, const unsigned char* columns,
+__device__ __forceinline__ void add_step(const Operands& operands, int rows_at, int columns_at,
                                          int n_chunks, int, Scores& scores) {
+  const unsigned char *const rows = operands.first + rows_at, *const columns =
+                                                                  operands.first + columns_at;
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
     if (chunk >= n_chunks) break;
@@ -159,13 +177,14 @@ static_assert(PRECISION == PRECISION_BF16 || PRECISION == PRECISION_TF32, "wgmma
 static_assert(WARPS_M % 4 == 0 && WARPS_N == 1, "whole warpgroups, each as wide as the tile");
 
 // Begins the products of a step; the last step's are there afterwards.
-__device__ __forceinline__ void add_step(const unsigned char* rows, const unsigned char* columns,
-                                         int, int step, Scores& scores) {
-  const unsigned char* const own_rows = rows + warp_row() / 64 * 64 * kStepBytes;
+__device__ __forceinline__ void add_step(const Operands& operands, int rows_at, int columns_at, int,
+                                         int step, Scores& scores) {
   wgmma_begin();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const u64 a = swizzled_matrix(own_rows + 32 * half), b = swizzled_matrix(columns + 32 * half);
+    // Descriptors count in 16 bytes, and shared memory is too small for a sum to overflow.
+    const u64 a = operands.rows + static_cast<u32>(rows_at + 32 * half >> 4);
+    const u64 b = operands.columns + static_cast<u32>(columns_at + 32 * half >> 4);
 #if PRECISION == PRECISION_BF16
     wgmma_bf16(scores.sums, a, b, step + half);
 #else
@@ -188,8 +207,10 @@ __device__ __forceinline__ void split(u32 value, u32& high, u32& low) {
 }
 #endif
 
-__device__ __forceinline__ void add_step(const unsigned char* rows, const unsigned char* columns,
-                                         int, int, Scores& scores) {
+__device__ __forceinline__ void add_step(const Operands& operands, int rows_at, int columns_at, int,
+                                         int, Scores& scores) {
+  const unsigned char *const rows = operands.first + rows_at, *const columns =
+                                                                  operands.first + columns_at;
   constexpr int kRowTiles = kRowSlots / 2;        // of 16 rows
   constexpr int kColumnPairs = kColumnSlots / 4;  // of 2 x 8 columns
   const int lane = lane_id();

@@ -50,12 +50,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A variant's machine code."""
+    """A variant's machine code; `remarks` are what the compilers say beside how much is used."""
 
     variant: Variant
     cubin: bytes
     usages: tuple[Usage, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 def _define(**defines: int) -> tuple[tuple[str, int], ...]:
@@ -108,6 +109,9 @@ def variants(capability: int) -> Iterator[Variant]:
             yield Variant("topk_decide", label, capability, (*_define(CAPACITY=CAPACITY), *pair))
 
 
+# A front end's warning, such as that of a variable without a value; and ptxas on wgmma: products that
+# it makes wait for each other, or waits and fences that it had to put in.
+_REMARK = re.compile(r"warning|\(C7\d\d\d\)|#\d+-D")
 _USAGE = re.compile(
     r"Compiling entry function '(?P<entry>\w+)' for.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores,"
@@ -157,7 +161,8 @@ def compile_variant(variant: Variant) -> Compiled:
                 int(shared[1]) if shared else 0,
             )
         )
-    return Compiled(variant, bytes(cubin), tuple(usages), seconds)
+    remarks = tuple(line for line in text.splitlines() if _REMARK.search(line))
+    return Compiled(variant, bytes(cubin), tuple(usages), seconds, remarks)
 
 
 def _nvdisasm() -> Path:
@@ -197,6 +202,13 @@ def operations(code: str) -> list[tuple[str, str]]:
         elif instruction := _LINE.search(line):
             found.append((instruction["op"], instruction["rest"]))
     return found
+
+
+def tensor_operation(tile: TileShape) -> str:
+    """Return how the products of a tile begin in the machine code."""
+    if tile.precision is Precision.FLOAT32:
+        return "FFMA"
+    return "HGMMA" if tile.warpgroup_columns else "HMMA"
 
 
 def main_loop(code: str, heaviest: str) -> Loop:
