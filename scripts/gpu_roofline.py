@@ -3,8 +3,9 @@
 A tile costs as long as the busiest part of the multiprocessor needs for it: the tensor cores (or
 plain cores), the issue of instructions, the half-rate integer and comparison units, shared memory,
 or the L2 cache.  That supposes that the parts overlap, for which two independent blocks, or eight
-warps, share a multiprocessor; a single block of warpgroups pays for its epilogue.  A call is bounded by whole waves of blocks, by reading rows from
-memory once, and by the bus to the host where packed rows do not fit into memory.
+warps, share a multiprocessor; a single block of warpgroups pays for its epilogue.  A call is bounded by
+whole waves of blocks, by reading rows from memory once, and by the bus to the host where packed
+rows do not fit into memory.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def tile_clocks(device: Device, code: Code, dim: int, n_centers: int) -> dict[st
     # By ldmatrix, or by wgmma for four warps at once; plain cores broadcast.
     readers = warps // 4 if tile.warpgroup_columns else warps
     read = readers * n_steps * 64 * (64 + warp_columns)
-    # A warpgroup does not multiply while it is in the epilogue; with another block there, others do.
+    # A warpgroup does not multiply while it is in the epilogue; another block's do.
     alone = tile.warpgroup_columns and tile.blocks_per_sm == 1
     idle = warps * visited * code.tile_instructions / 4 if alone else 0.0
     fetched = n_steps * 64 * (tile.columns + (0 if tile.resident else tile.rows))

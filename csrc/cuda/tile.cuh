@@ -61,11 +61,13 @@ class Fetcher {
 
   __device__ __forceinline__ void next() {
     if (tiles_left_ > 0) {
-      if (!RESIDENT || resident_at_ >= 0)
-        fetch_rows<kTileRows>(rows_, row_bytes_,
-                              to_ + (RESIDENT ? resident_at_ : stage_ + kTileColumns * kStepBytes));
+      if (!RESIDENT) {
+        fetch_rows<kTileRows>(rows_, row_bytes_, to_ + stage_ + kTileColumns * kStepBytes);
+      } else if (resident_at_ >= 0) {
+        fetch_rows<kTileRows>(rows_, row_bytes_, to_ + resident_at_);
+        resident_at_ += kTileRows * kStepBytes;
+      }
       fetch_rows<kTileColumns>(candidates_, row_bytes_, to_ + stage_);
-      resident_at_ += kTileRows * kStepBytes;
       stage_ = stage_ + kStageBytes == first_stage_ + STAGES * kStageBytes ? first_stage_
                                                                            : stage_ + kStageBytes;
       rows_ += kStepBytes;
@@ -73,7 +75,7 @@ class Fetcher {
       if (++step_ == n_steps_) {
         step_ = 0;
         --tiles_left_;
-        resident_at_ = -1 << 30;  // there they stay
+        resident_at_ = -1;  // all are there, and stay
         rows_ -= row_bytes_;
         candidates_ += (kTileColumns - 1) * row_bytes_;
       }

@@ -107,10 +107,7 @@ def _check_warpgroups(loop: Loop, tile: TileShape, kind: str) -> None:
 def test_what_the_compilers_remark_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     import cuda_variants
 
-    source = (
-        'extern "C" __global__ void early(float* x) {\n'
-        "  float a;\n  x[threadIdx.x] = a;\n}\n"
-    )
+    source = 'extern "C" __global__ void early(float* x) {\n  float a;\n  x[threadIdx.x] = a;\n}\n'
     monkeypatch.setattr(cuda_variants, "source_of", lambda family: source)
     compiled = compile_variant(cuda_variants.Variant("seeded", "unwritten", 80, ()))
     assert "used before its value is set" in compiled.remarks[0]

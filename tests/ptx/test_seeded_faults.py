@@ -35,6 +35,14 @@ def _assign(engine: Engine) -> bool:
     )
 
 
+def _warpgroups(engine: Engine) -> bool:
+    X, Y = tricky_rows(70, 300, 70, "float32")
+    labels, _, _ = drivers.assign(engine, X, Y, "sqeuclidean", Tiles("bf16", 4, False, 1, 128))
+    return bool(
+        np.array_equal(labels, ReferenceBackend().assign(X, Y, "sqeuclidean").indices[:, 0])
+    )
+
+
 def _topk(engine: Engine) -> bool:
     X, Y = tricky_rows(20, 300, 70, "float32")
     distances, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
@@ -88,20 +96,24 @@ FAULTS = {
         True,
     ),
     "stages a step too short": Fault(
-        "tile.cuh", "fetch_stage + 1 == STAGES ? 0", "fetch_stage == STAGES ? 0", True, True
+        "tile.cuh",
+        "kStageBytes == first_stage_ + STAGES",
+        "kStageBytes == first_stage_ + 2 * STAGES",
+        True,
+        True,
     ),
     "wait for one group too few": Fault(
-        "tile.cuh", "cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();", True, False
+        "tile.cuh", "cp_async_wait<kAhead - 1>();", "cp_async_wait<kAhead>();", True, False
     ),
     "missing commit": Fault("tile.cuh", "    cp_async_commit();\n", "", True, False),
     "wrong row of a fragment": Fault(
-        "tile.cuh", "warp_row() + lane % 16;", "warp_row() + lane % 8;", True, True
+        "scores.cuh", "warp_row() + lane % 16;", "warp_row() + lane % 8;", True, True
     ),
     "wrong half of a fragment": Fault(
-        "tile.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
+        "scores.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
     ),
     "swizzle beyond the row": Fault(
-        "tile.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
+        "scores.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
     ),
     "wrong lane": Fault(
         "assign.cu",
@@ -123,6 +135,24 @@ FAULTS = {
         "__shfl_xor_sync(0xffffffffu, partial, distance ^ 1)",
         True,
         True,
+    ),
+    "operands not published to the warpgroups": Fault(
+        "scores.cuh", "{ wgmma_publish(); }", "{}", True, False, _warpgroups
+    ),
+    "a stage fetched into while products read it": Fault(
+        "tile.cuh", "STAGES - (kWarpgroups ? 2 : 1)", "STAGES - 1", True, False, _warpgroups
+    ),
+    "products waited for a step too late": Fault(
+        "scores.cuh", "wgmma_wait<1>();", "wgmma_wait<2>();", True, False, _warpgroups
+    ),
+    "sums read before their products": Fault(
+        "scores.cuh", "    wgmma_finish(sums);\n", "", True, True, _warpgroups
+    ),
+    "rows of the other warpgroup": Fault(
+        "scores.cuh", "group * 64 * kStepBytes", "0 * group * kStepBytes", True, True, _warpgroups
+    ),
+    "the same half of a step twice": Fault(
+        "scores.cuh", "rows_at + 32 * half", "rows_at", True, True, _warpgroups
     ),
     "no margin for rounding": Fault(
         "assign_decide.cu",

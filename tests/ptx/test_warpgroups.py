@@ -1,4 +1,4 @@
-"""wgmma: matrices laid out and sums found by the tables of the PTX manual, against plain products."""
+"""wgmma: matrices and sums laid out by the tables of the PTX manual, against plain products."""
 
 from __future__ import annotations
 

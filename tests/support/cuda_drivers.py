@@ -309,7 +309,13 @@ def radius(
             tiles.threads,
             [
                 *(queries.operand, candidates.operand, candidates.biases, n),
-                *(candidates.padded_rows // tiles.columns, queries.steps, 0, queries.padded_dim, code),
+                *(
+                    candidates.padded_rows // tiles.columns,
+                    queries.steps,
+                    0,
+                    queries.padded_dim,
+                    code,
+                ),
                 *(queries.facts, candidates.facts, candidates.bounds, float(limit), -1),
                 *(None if fills else counts, offsets, indices),
             ],

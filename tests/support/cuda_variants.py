@@ -89,6 +89,8 @@ def variants(capability: int) -> Iterator[Variant]:
                 tiles.add(variant.label)
                 yield variant
     yield _sweep("pairwise", Precision.FLOAT32, capability, 512)
+    for layout in (0, 1):
+        yield Variant("warp", ("bytes", "floats")[layout], capability, _define(LAYOUT=layout))
     for storage, code in STORAGES.items():
         for operand in Operand:
             yield Variant(
@@ -109,8 +111,8 @@ def variants(capability: int) -> Iterator[Variant]:
             yield Variant("topk_decide", label, capability, (*_define(CAPACITY=CAPACITY), *pair))
 
 
-# A front end's warning, such as that of a variable without a value; and ptxas on wgmma: products that
-# it makes wait for each other, or waits and fences that it had to put in.
+# A front end's warning, such as that of a variable without a value; and ptxas on wgmma: products
+# that it makes wait for each other, or waits and fences that it had to put in.
 _REMARK = re.compile(r"warning|\(C7\d\d\d\)|#\d+-D")
 _USAGE = re.compile(
     r"Compiling entry function '(?P<entry>\w+)' for.*?"

@@ -12,7 +12,7 @@ __all__ = ["COMPILE_OPTIONS", "architecture", "source_folder", "source_of"]
 _ONLY_THERE = "WARPGROUP_COLUMNS"  # its instructions are not promised to later architectures
 # Contracting a product and a sum into one rounding would change what is defined; kernels that want
 # a fused multiply-add say so.
-COMPILE_OPTIONS = ("-std=c++17", "--fmad=false", "-default-device")
+COMPILE_OPTIONS = ("-std=c++17", "--fmad=false", "--ftz=false", "-default-device")
 
 
 @cache

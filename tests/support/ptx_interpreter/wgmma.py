@@ -1,4 +1,4 @@
-"""Products of Hopper's warpgroups: PTX ISA, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate".
+"""Products of Hopper's warpgroups: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
 
 Both matrices lie in shared memory, where descriptors say, and are read behind the threads' backs:
 what a thread wrote there has to be published by `fence.proxy.async` and then by a barrier, and may
