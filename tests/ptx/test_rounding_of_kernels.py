@@ -1,4 +1,4 @@
-"""Every rounding of the kernels is one that their sources ask for: nothing is contracted or flushed.
+"""Every rounding of the kernels is one that their sources ask for: none is contracted or flushed.
 
 A product and a sum that the compiler joins are rounded once instead of twice, and bits differ from
 the definition's.  The interpreter would execute either; so the text is looked at.

@@ -16,6 +16,7 @@ import pytest
 from cuda_drivers import Tiles
 from kernel_cases import tricky_rows
 from kernel_engines import Engine, FiberEngine, FiberFault, PtxEngine, sources
+from kmeans_checks import check_sums
 from ptx_interpreter import LaunchError
 
 from fastface.backends.reference import ReferenceBackend
@@ -43,6 +44,14 @@ def _warpgroups(engine: Engine) -> bool:
     )
 
 
+def _sums(engine: Engine) -> bool:
+    try:
+        check_sums(engine, "float32", 300, is_sorted=True)
+    except AssertionError:
+        return False
+    return True
+
+
 def _topk(engine: Engine) -> bool:
     X, Y = tricky_rows(20, 300, 70, "float32")
     distances, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
@@ -50,6 +59,15 @@ def _topk(engine: Engine) -> bool:
     return bool(
         np.array_equal(indices, wanted.indices) and np.array_equal(distances, wanted.distances)
     )
+
+
+def _topk_crowded(engine: Engine) -> bool:
+    """Let lists overflow: many candidates, each nearer than those before."""
+    X, _ = tricky_rows(9, 9, 40, "float32")
+    steps = np.linspace(2.0, 0.1, 900, dtype=np.float32)[:, None]
+    Y = X[8] + steps * np.random.default_rng(0).standard_normal((900, 40)).astype(np.float32)
+    _, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
+    return bool(np.array_equal(indices, ReferenceBackend().topk(X, Y, 5, "sqeuclidean").indices))
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,28 @@ FAULTS = {
         True,
         True,
     ),
+    "a sum that begins with anything": Fault(
+        "fixed_point.cuh", "i64 high = 0, low = 0;", "i64 high, low;", False, True, _sums
+    ),
+    "counts that begin with anything": Fault(
+        "topk.cu", "    own_counts[i] = 0;\n", "", True, False, _topk
+    ),
+    "a list that is read beyond its end": Fault(
+        "topk.cu",
+        "const bool exists = first + lane < count;",
+        "const bool exists = true;",
+        True,
+        False,
+        _topk_crowded,
+    ),
+    "a wave that reads what is not scanned yet": Fault(
+        "lloyd.cu",
+        "    if (lane == kWarp - 1) sums[warp] = own;\n    __syncthreads();\n",
+        "    if (lane == kWarp - 1) sums[warp] = own;\n",
+        True,
+        False,
+        _sums,
+    ),
     "operands not published to the warpgroups": Fault(
         "scores.cuh", "{ wgmma_publish(); }", "{}", True, False, _warpgroups
     ),
@@ -183,7 +223,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_without_a_fault_both_are_content(programs: Path) -> None:
-    for run in (_assign, _topk):
+    for run in (_assign, _topk, _topk_crowded, _warpgroups, _sums):
         assert caught(run, PtxEngine()) == ""
         assert caught(run, FiberEngine(programs)) == ""
 

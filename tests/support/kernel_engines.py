@@ -228,6 +228,8 @@ class FiberEngine:
         command = [
             os.environ.get("CXX", "g++"),
             *("-std=c++17", "-O1", "-g1", "-ffp-contract=off", "-DFASTFACE_FIBERS"),
+            # What nobody has written must not look like a plausible zero.
+            "-ftrivial-auto-var-init=pattern",
             *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-variable"),
             *(sanitizers if self.sanitize else []),
             *(f"-I{folder}" for folder in (_FIBERS, texts)),

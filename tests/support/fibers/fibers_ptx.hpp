@@ -335,7 +335,8 @@ void fibers_wgmma(float (&sums)[kSumsOfThread], std::uint64_t rows, std::uint64_
         float& sum = into[i / 2 * 4 + half * 2 + i % 2];
         if (adds == 0) sum = 0.0f;
         for (int k = 0; k < kFeatures; ++k)
-          sum = sum + a[k] * fibers_feature<Element>(columns, i / 2 * 8 + thread % 4 * 2 + i % 2, k);
+          sum =
+              sum + a[k] * fibers_feature<Element>(columns, i / 2 * 8 + thread % 4 * 2 + i % 2, k);
       }
     }
   });
