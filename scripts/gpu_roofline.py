@@ -3,9 +3,9 @@
 A tile costs as long as the busiest part of the multiprocessor needs for it: the tensor cores (or
 plain cores), the issue of instructions, the half-rate integer and comparison units, shared memory,
 or the L2 cache.  That supposes that the parts overlap, for which two independent blocks, or eight
-warps, share a multiprocessor; a single block of warpgroups pays for its epilogue.  A call is bounded
-by whole waves of blocks, by reading rows from memory once, and by the bus to the host where packed
-rows do not fit into memory.
+warps, share a multiprocessor; a single block of warpgroups pays for its epilogue.  A call is
+bounded by whole waves of blocks, by reading rows from memory once, and by the bus to the host where
+packed rows do not fit into memory.
 """
 
 from __future__ import annotations
