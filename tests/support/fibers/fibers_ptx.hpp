@@ -284,7 +284,7 @@ inline void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
 inline std::uint64_t swizzled_matrix(const void* rows) {
   const std::uint64_t address = reinterpret_cast<std::uintptr_t>(rows);
   if (address / 64 * 64 % 512 != 0) fibers::fail("misaligned", "wgmma", fibers::block, threadIdx);
-  return address;
+  return address / 16;  // as descriptors count
 }
 inline void wgmma_publish() {}
 inline void wgmma_begin() {}
@@ -313,7 +313,8 @@ void wgmma_finish(float (&)[kSumsOfThread]) {
 // Feature `k` of row `row` of a matrix: the address, not the row, says how chunks are exchanged.
 template <typename Element>
 float fibers_feature(std::uint64_t matrix, int row, int k) {
-  const std::uint64_t plain = matrix + static_cast<std::uint64_t>(row) * 64 + k * sizeof(Element);
+  const std::uint64_t plain =
+      matrix * 16 + static_cast<std::uint64_t>(row) * 64 + k * sizeof(Element);
   const std::uint64_t exchanged = plain ^ (plain >> 7 & 3) << 4;
   Element element;
   std::memcpy(&element, reinterpret_cast<const void*>(exchanged), sizeof element);
