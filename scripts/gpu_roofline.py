@@ -3,8 +3,9 @@
 A tile costs as long as the busiest part of the multiprocessor needs for it: the tensor cores (or
 plain cores), the issue of instructions, the half-rate integer and comparison units, shared memory,
 or the L2 cache.  That supposes that the parts overlap, for which two independent blocks, or eight
-warps, share a multiprocessor.  A call is bounded by whole waves of blocks, by reading rows from
-memory once, and by the bus to the host where packed rows do not fit into memory.
+warps, share a multiprocessor; a single block of warpgroups pays for its epilogue.  A call is
+bounded by whole waves of blocks, by reading rows from memory once, and by the bus to the host where
+packed rows do not fit into memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from cuda_variants import Compiled, main_loop, operations
+from cuda_variants import Compiled, main_loop, operations, tensor_operation
 
 from fastface.backends.cuda.tiles import Precision, TileShape, choose_tile
 
@@ -33,7 +34,7 @@ class Device:
     sms: int
     gigahertz: float
     bf16: int  # fused multiply-adds of the tensor cores, sums in float32, no sparsity
-    reachable: float  # the share of it that mma.sync gets
+    reachable: float  # the share of it that mma.sync gets; wgmma gets all
     plain: int  # float32 fused multiply-adds
     l2_bytes: float
     memory_gigabytes: float
@@ -45,11 +46,12 @@ class Device:
         """Return the dense BF16 peak in TFLOP/s."""
         return 2e-3 * self.bf16 * self.sms * self.gigahertz
 
-    def rate(self, precision: Precision) -> float:
+    def rate(self, tile: TileShape) -> float:
         """Return multiply-adds a clock and SM; TF32 has half of BF16's."""
-        if precision is Precision.FLOAT32:
+        if tile.precision is Precision.FLOAT32:
             return self.plain
-        return self.bf16 * self.reachable / (1 if precision is Precision.BF16 else 2)
+        share = 1.0 if tile.warpgroup_columns else self.reachable
+        return self.bf16 * share / (1 if tile.precision is Precision.BF16 else 2)
 
 
 DEVICES = (
@@ -78,7 +80,7 @@ def measure_code(compiled: Compiled, text: str) -> Code:
     """Count the instructions of a sweep's main loop and of what is done once a tile."""
     tile = compiled.variant.tile
     assert tile is not None
-    kind = "FFMA" if tile.precision is Precision.FLOAT32 else "HMMA"
+    kind = tensor_operation(tile)
     inner = main_loop(text, kind)
     # The loop over tiles is the smallest that holds the main loop and more.
     steps = operations(text)
@@ -113,7 +115,7 @@ def visited_share(tile: TileShape, n_centers: int) -> float:
     tile t, a new best turns up in 1 / t of a warp's 8 rows for each of the 8 row slots, somewhere
     among the columns; 10 / t allows for near ties.
     """
-    slots = 8 if tile.precision in (Precision.FLOAT32, Precision.TF32X3) else 16
+    slots = tile.columns // tile.warps_n // 4
     n_tiles = math.ceil(n_centers / tile.columns)
     offered = sum(min(slots, 10 / t) for t in range(1, n_tiles + 1)) / (n_tiles * slots)
     return 0.25 + 0.75 * offered
@@ -131,10 +133,15 @@ def tile_clocks(device: Device, code: Code, dim: int, n_centers: int) -> dict[st
     instructions = warps * (code.step_instructions * n_steps + visited * code.tile_instructions)
     alu = warps * (code.step_alu * n_steps + visited * code.tile_alu)
     warp_columns = tile.columns // tile.warps_n
-    read = warps * n_steps * 64 * (64 + warp_columns)  # by ldmatrix; plain cores broadcast
+    # By ldmatrix, or by wgmma for four warps at once; plain cores broadcast.
+    readers = warps // 4 if tile.warpgroup_columns else warps
+    read = readers * n_steps * 64 * (64 + warp_columns)
+    # A warpgroup does not multiply while it is in the epilogue; another block's do.
+    alone = tile.warpgroup_columns and tile.blocks_per_sm == 1
+    idle = warps * visited * code.tile_instructions / 4 if alone else 0.0
     fetched = n_steps * 64 * (tile.columns + (0 if tile.resident else tile.rows))
     return {
-        "products": repeated * products / device.rate(tile.precision),
+        "products": repeated * products / device.rate(tile) + idle,
         "issue": instructions / 4,
         "comparisons": alu / 2,  # 16 lanes a scheduler
         "shared memory": (read + fetched) / 128,

@@ -20,6 +20,7 @@ from cuda_variants import (  # noqa: E402
     Compiled,
     compile_variant,
     disassemble,
+    tensor_operation,
     variants,
 )
 from gpu_roofline import Code, measure_code, roofline_table  # noqa: E402
@@ -57,7 +58,9 @@ def loop_table(codes: dict[tuple[int, str], Code]) -> str:
     rows = []
     for (capability, label), code in codes.items():
         share = code.tensor / code.step_instructions
-        kind = "FFMA" if label.startswith("float32") else "HMMA"
+        kind = tensor_operation(code.tile)
+        if code.tile.warpgroup_columns:
+            kind += f" of 64 x {code.tile.columns}"
         rows.append(
             [
                 f"sm_{capability}",

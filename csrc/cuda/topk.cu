@@ -58,6 +58,7 @@ struct CollectBest {
       const u64 word = exists ? list[first + lane] : 0;
       const bool keep = exists && unordered(order_of(word)) >= bar;
       const u32 others = __ballot_sync(0xffffffffu, keep);
+      __syncwarp();  // who is written over has been read
       if (keep) list[kept + __popc(others & ((1u << lane) - 1u))] = word;
       kept += __popc(others);
       __syncwarp();

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cuda_variants import (
     ARCHITECTURES,
+    Loop,
     compile_variant,
     disassemble,
     main_loop,
@@ -17,7 +18,7 @@ from cuda_variants import (
     variants,
 )
 
-from fastface.backends.cuda.tiles import Operand, Precision, choose_tile, shared_limits
+from fastface.backends.cuda.tiles import Operand, Precision, TileShape, choose_tile, shared_limits
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
 
@@ -39,6 +40,7 @@ def test_kernels_compile_without_spills_stack_or_too_much_shared_memory(capabili
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(compile_variant, every))
     for variant, compiled in zip(every, results, strict=True):
+        assert not compiled.remarks, (variant, compiled.remarks)
         assert compiled.usages, f"no kernel found in the log of {variant}"
         for usage in compiled.usages:
             seen.add(usage.entry)
@@ -74,6 +76,10 @@ def test_main_loop_of_tensor_core_kernels_is_made_of_products(
             assert loop.count("FFMA") == 1024  # 8 x 8 sums, 16 features
             assert loop.count("FFMA") / len(loop.operations) > 0.75
             continue
+        if variant.tile.warpgroup_columns:
+            kind = "16.F32.BF16" if variant.tile.precision is Precision.BF16 else "8.F32.TF32"
+            _check_warpgroups(main_loop(code, "HGMMA"), variant.tile, kind)
+            continue
         loop = main_loop(code, "HMMA")
         kind = {
             Precision.BF16: "HMMA.16816.F32.BF16",
@@ -87,6 +93,44 @@ def test_main_loop_of_tensor_core_kernels_is_made_of_products(
         assert loop.count("HMMA") / len(loop.operations) > least
         assert loop.count("LDGSTS") > 0, "operands do not arrive by cp.async"
         assert loop.count("LDSM") > 0, "operands are not read by ldmatrix"
+
+
+def _check_warpgroups(loop: Loop, tile: TileShape, kind: str) -> None:
+    """Expect two products a step and nothing that waits for the latest of them."""
+    assert loop.count(f"HGMMA.64x{tile.columns}x{kind}") == loop.count("HGMMA") == 2
+    assert loop.count("WARPGROUP.DEPBAR") == 1, "products of two steps do not overlap"
+    assert loop.count("WARPGROUP.ARRIVE") == 1
+    assert loop.count("LDGSTS") > 0, "operands do not arrive by cp.async"
+    assert not loop.count("LDSM", "LDS", "FADD", "FMUL", "FFMA")
+
+
+def test_what_the_compilers_remark_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cuda_variants
+
+    source = 'extern "C" __global__ void early(float* x) {\n  float a;\n  x[threadIdx.x] = a;\n}\n'
+    monkeypatch.setattr(cuda_variants, "source_of", lambda family: source)
+    compiled = compile_variant(cuda_variants.Variant("seeded", "unwritten", 80, ()))
+    assert "used before its value is set" in compiled.remarks[0]
+
+
+@pytest.mark.slow
+def test_products_that_wait_for_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cuda_variants
+
+    # Sums that are set by other instructions than the products stop them.
+    text = cuda_variants.source_of("assign").replace('"tile.cuh"', '"seeded_tile.cuh"')
+    folder = cuda_variants.source_folder()
+    scores = (folder / "scores.cuh").read_text(encoding="utf-8")
+    assert "wgmma_forget(sums);" in scores
+    scores = scores.replace("wgmma_forget(sums);", "for (float& sum : sums) sum = 0.0f;")
+    scores = scores.replace("step + half", "1")
+    tile = (folder / "tile.cuh").read_text(encoding="utf-8").replace("#pragma once", "")
+    tile = tile.replace('#include "scores.cuh"', scores.replace("#pragma once", ""))
+    text = text.replace('#include "seeded_tile.cuh"', tile)
+    monkeypatch.setattr(cuda_variants, "source_of", lambda family: text)
+    found = [v for v in variants(90) if v.family == "assign" and "bf16 wgmma" in v.label]
+    seeded = cuda_variants.Variant("seeded", "fault", 90, found[0].defines)
+    assert any("serialized" in remark for remark in compile_variant(seeded).remarks)
 
 
 def test_a_spill_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +170,20 @@ def test_operands_are_padded_to_whole_steps() -> None:
     assert [Operand.BF16.padded_dim(d) for d in (1, 32, 33)] == [32, 32, 64]
     assert [Operand.TF32.padded_dim(d) for d in (1, 16, 17)] == [16, 16, 32]
     assert Operand.FLOAT32.n_steps(128) == 8
+
+
+def test_two_thirds_of_the_peak_are_in_reach() -> None:
+    page = ROOT / "docs" / "gpu.md"
+    if not page.is_file():
+        pytest.skip("not a checkout")
+    found = re.findall(
+        r"^\| ([\w ]+) \(\d+\) \| \d+ \| \d+ \| \d+ \| (\d+)% \|",
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert {name for name, _ in found} == {"A100", "L4", "RTX 4090", "H100", "H200", "B200"}
+    # B200 wants tcgen05, which is not written.
+    assert all(int(share) >= 65 for name, share in found if name != "B200")
 
 
 @pytest.mark.slow

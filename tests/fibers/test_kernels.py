@@ -6,8 +6,6 @@ instruction, and an order of threads that can be turned round.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import cuda_drivers as drivers
@@ -22,16 +20,6 @@ from fastface.backends.reference import ReferenceBackend
 REFERENCE = ReferenceBackend()
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        if os.environ.get("FASTFACE_REQUIRE_ALL") == "1":
-            pytest.fail(f"{compiler} is absent, and FASTFACE_REQUIRE_ALL=1 forbids skipping")
-        pytest.skip(f"{compiler} is absent")
-    return tmp_path_factory.mktemp("fibers")
-
-
 @pytest.mark.parametrize("order", ["forward", "reverse"])
 @pytest.mark.parametrize("precision", ["bf16", "tf32x3"])
 def test_assign(programs: Path, precision: str, order: str) -> None:
@@ -42,6 +30,15 @@ def test_assign(programs: Path, precision: str, order: str) -> None:
         wanted = REFERENCE.assign(X, Y, metric)
         same_bits(labels, wanted.indices[:, 0])
         same_bits(distances, wanted.distances[:, 0])
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse"])
+def test_assign_in_warpgroups(programs: Path, order: str) -> None:
+    X, Y = tricky_rows(70, 150, 37, "float32")
+    engine = FiberEngine(programs, order=order)
+    tiles = Tiles("bf16", 4, True, 1, 128)
+    labels, _, _ = drivers.assign(engine, X, Y, "sqeuclidean", tiles)
+    same_bits(labels, REFERENCE.assign(X, Y, "sqeuclidean").indices[:, 0])
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse"])

@@ -171,6 +171,20 @@ def test_carry_makes_128_bits() -> None:
         ("shf.l.clamp.b32 %out, %a0, %a1, 5;", lambda a, b: (((b << 32) | a) << 5) >> 32),
         ("prmt.b32 %out, %a0, %a1, 0x5410;", lambda a, b: (a & 0xFFFF) | (b << 16)),
         ("prmt.b32 %out, %a0, %a1, 0x7632;", lambda a, b: (a >> 16) | (b >> 16 << 16)),
+        (
+            "dp4a.u32.u32 %out, %a0, %a1, %a0;",
+            lambda a, b: sum((a >> s & 255) * (b >> s & 255) for s in (0, 8, 16, 24)) + a,
+        ),
+        (
+            "dp4a.s32.u32 %out, %a0, %a1, 7;",
+            lambda a, b: (
+                sum(
+                    ((a >> s & 255) ^ 128) * (b >> s & 255) - 128 * (b >> s & 255)
+                    for s in (0, 8, 16, 24)
+                )
+                + 7
+            ),
+        ),
         ("lop3.b32 %out, %a0, %a1, 0xff, 0x96;", lambda a, b: a ^ b ^ 0xFF),
         ("bfi.b32 %out, %a0, %a1, 8, 12;", lambda a, b: (b & ~0xFFF00) | ((a & 0xFFF) << 8)),
         ("bfe.u32 %out, %a0, 8, 12;", lambda a, b: a >> 8 & 0xFFF),

@@ -258,3 +258,57 @@ def test_unknown_instructions_are_named() -> None:
     other = Module.from_source(HEAD + 'asm volatile("isspacep.global p, q;"); }')
     with pytest.raises(Unsupported, match=r"isspacep.global.*not known"):
         other.launch("k", 1, 32, [0, 0, np.int32(0)], memory=memory)
+
+
+# A register that only some threads write; %x is 1 where they have.
+EARLY_REGISTER = """
+.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry k(.param .u64 out)
+{
+  .reg .b32 %t; .reg .b32 %x; .reg .b32 %y; .reg .b64 %p; .reg .pred %q;
+  ld.param.u64 %p, [out];
+  mov.u32 %t, %tid.x;
+  mad.wide.u32 %p, %t, 4, %p;
+  setp.lt.u32 %q, %t, LIMIT;
+  HOW
+  USE
+  st.global.u32 [%p], %y;
+  ret;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "@%q mov.u32 %x, 1;",
+        "@!%q bra SKIP;\n  mov.u32 %x, 1;\nSKIP:",
+        "@%q mov.u32 %y, 1; @%q mov.u32 %x, %y;",
+    ],
+)
+@pytest.mark.parametrize("use", ["add.u32 %y, %x, %x;", "mov.u32 %y, %x;"])
+def test_registers_that_nobody_wrote(how: str, use: str) -> None:
+    text = EARLY_REGISTER.replace("HOW", how).replace("USE", use)
+    for limit in (64, 63):
+        memory = DeviceMemory(1 << 20)
+        out = memory.empty(64, np.int32)
+        module = Module.from_ptx(text.replace("LIMIT", str(limit)))
+        if limit == 64:
+            module.launch("k", 1, 64, [out], memory=memory)
+            assert (out.get() == (1 if "mov" in use else 2)).all()
+            continue
+        with pytest.raises(Uninitialised, match=r"thread \(63, 0, 0\): nobody has written %[xy]"):
+            module.launch("k", 1, 64, [out], memory=memory)
+
+
+def test_a_guard_that_nobody_wrote() -> None:
+    text = EARLY_REGISTER.replace("HOW", ".reg .pred %r; @%q setp.eq.u32 %r, %t, 0;")
+    text = text.replace("USE", "mov.u32 %y, 3; @%r mov.u32 %y, 4;")
+    memory = DeviceMemory(1 << 20)
+    out = memory.empty(64, np.int32)
+    Module.from_ptx(text.replace("LIMIT", "64")).launch("k", 1, 64, [out], memory=memory)
+    assert out.get().tolist() == [4] + [3] * 63
+    with pytest.raises(Uninitialised, match="nobody has written %r"):
+        Module.from_ptx(text.replace("LIMIT", "9")).launch("k", 1, 64, [out], memory=memory)

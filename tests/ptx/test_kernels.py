@@ -53,6 +53,18 @@ def test_assign_with_resident_rows_and_with_slices(tiles: Tiles) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tiles", "mode"),
+    [
+        (Tiles("bf16", 4, False, 1, 128), "truncating"),
+        (Tiles("bf16", 5, True, 1, 256), "float32-reversed"),
+        (Tiles("tf32", 5, True, 2, 128), "truncating"),
+    ],
+)
+def test_assign_in_warpgroups(tiles: Tiles, mode: str) -> None:
+    check_assign((140, 300, 130), "float32", "sqeuclidean", tiles, mma=mode)
+
+
+@pytest.mark.parametrize(
     ("metric", "precision", "order"),
     [
         *((metric, "bf16", "forward") for metric in METRICS),

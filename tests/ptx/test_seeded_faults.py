@@ -16,6 +16,7 @@ import pytest
 from cuda_drivers import Tiles
 from kernel_cases import tricky_rows
 from kernel_engines import Engine, FiberEngine, FiberFault, PtxEngine, sources
+from kmeans_checks import check_sums
 from ptx_interpreter import LaunchError
 
 from fastface.backends.reference import ReferenceBackend
@@ -35,6 +36,22 @@ def _assign(engine: Engine) -> bool:
     )
 
 
+def _warpgroups(engine: Engine) -> bool:
+    X, Y = tricky_rows(70, 300, 70, "float32")
+    labels, _, _ = drivers.assign(engine, X, Y, "sqeuclidean", Tiles("bf16", 4, False, 1, 128))
+    return bool(
+        np.array_equal(labels, ReferenceBackend().assign(X, Y, "sqeuclidean").indices[:, 0])
+    )
+
+
+def _sums(engine: Engine) -> bool:
+    try:
+        check_sums(engine, "float32", 300, is_sorted=True)
+    except AssertionError:
+        return False
+    return True
+
+
 def _topk(engine: Engine) -> bool:
     X, Y = tricky_rows(20, 300, 70, "float32")
     distances, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
@@ -42,6 +59,15 @@ def _topk(engine: Engine) -> bool:
     return bool(
         np.array_equal(indices, wanted.indices) and np.array_equal(distances, wanted.distances)
     )
+
+
+def _topk_crowded(engine: Engine) -> bool:
+    """Let lists overflow: many candidates, each nearer than those before."""
+    X, _ = tricky_rows(9, 9, 40, "float32")
+    steps = np.linspace(2.0, 0.1, 900, dtype=np.float32)[:, None]
+    Y = X[8] + steps * np.random.default_rng(0).standard_normal((900, 40)).astype(np.float32)
+    _, indices = drivers.topk(engine, X, Y, 5, "sqeuclidean", BF16)
+    return bool(np.array_equal(indices, ReferenceBackend().topk(X, Y, 5, "sqeuclidean").indices))
 
 
 @dataclass(frozen=True)
@@ -88,20 +114,24 @@ FAULTS = {
         True,
     ),
     "stages a step too short": Fault(
-        "tile.cuh", "fetch_stage + 1 == STAGES ? 0", "fetch_stage == STAGES ? 0", True, True
+        "tile.cuh",
+        "kStageBytes == first_stage_ + STAGES",
+        "kStageBytes == first_stage_ + 2 * STAGES",
+        True,
+        True,
     ),
     "wait for one group too few": Fault(
-        "tile.cuh", "cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();", True, False
+        "tile.cuh", "cp_async_wait<kAhead - 1>();", "cp_async_wait<kAhead>();", True, False
     ),
     "missing commit": Fault("tile.cuh", "    cp_async_commit();\n", "", True, False),
     "wrong row of a fragment": Fault(
-        "tile.cuh", "warp_row() + lane % 16;", "warp_row() + lane % 8;", True, True
+        "scores.cuh", "warp_row() + lane % 16;", "warp_row() + lane % 8;", True, True
     ),
     "wrong half of a fragment": Fault(
-        "tile.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
+        "scores.cuh", "2 * half + lane / 8 % 2", "2 * half + lane / 16", True, True
     ),
     "swizzle beyond the row": Fault(
-        "tile.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
+        "scores.cuh", "& (kChunks - 1u))", "& (2 * kChunks - 1u))", True, True
     ),
     "wrong lane": Fault(
         "assign.cu",
@@ -123,6 +153,46 @@ FAULTS = {
         "__shfl_xor_sync(0xffffffffu, partial, distance ^ 1)",
         True,
         True,
+    ),
+    "a sum that begins with anything": Fault(
+        "fixed_point.cuh", "i64 high = 0, low = 0;", "i64 high, low;", False, True, _sums
+    ),
+    "counts that begin with anything": Fault(
+        "topk.cu", "    own_counts[i] = 0;\n", "", True, False, _topk
+    ),
+    "a list that is written over while it is read": Fault(
+        "topk.cu",
+        "      __syncwarp();  // who is written over has been read\n",
+        "",
+        True,
+        False,
+        _topk_crowded,
+    ),
+    "a wave that reads what is not scanned yet": Fault(
+        "lloyd.cu",
+        "    if (lane == kWarp - 1) sums[warp] = own;\n    __syncthreads();\n",
+        "    if (lane == kWarp - 1) sums[warp] = own;\n",
+        True,
+        False,
+        _sums,
+    ),
+    "operands not published to the warpgroups": Fault(
+        "scores.cuh", "{ wgmma_publish(); }", "{}", True, False, _warpgroups
+    ),
+    "a stage fetched into while products read it": Fault(
+        "tile.cuh", "STAGES - (kWarpgroups ? 2 : 1)", "STAGES - 1", True, False, _warpgroups
+    ),
+    "products waited for a step too late": Fault(
+        "scores.cuh", "wgmma_wait<1>();", "wgmma_wait<2>();", True, False, _warpgroups
+    ),
+    "sums read before their products": Fault(
+        "scores.cuh", "    wgmma_finish(sums);\n", "", True, True, _warpgroups
+    ),
+    "rows of the other warpgroup": Fault(
+        "scores.cuh", "group * 64 * kStepBytes", "0 * group * kStepBytes", True, True, _warpgroups
+    ),
+    "the same half of a step twice": Fault(
+        "scores.cuh", "rows_at + 32 * half", "rows_at", True, True, _warpgroups
     ),
     "no margin for rounding": Fault(
         "assign_decide.cu",
@@ -153,7 +223,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_without_a_fault_both_are_content(programs: Path) -> None:
-    for run in (_assign, _topk):
+    for run in (_assign, _topk, _topk_crowded, _warpgroups, _sums):
         assert caught(run, PtxEngine()) == ""
         assert caught(run, FiberEngine(programs)) == ""
 
@@ -166,5 +236,6 @@ def test_fault_is_caught(name: str, programs: Path) -> None:
     if fault.ptx:
         assert caught(fault.run, PtxEngine(texts))
     if fault.fibers:
-        forward = caught(fault.run, FiberEngine(programs, texts))
-        assert forward or caught(fault.run, FiberEngine(programs, texts, order="reverse"))
+        # Sanitizers take most of a build's time: first without them.
+        ways = ({"sanitize": False}, {}, {"order": "reverse"})
+        assert any(caught(fault.run, FiberEngine(programs, texts, **way)) for way in ways)

@@ -38,6 +38,7 @@ class Tiles:
     stages: int = 3
     resident: bool = False
     slices: int = 1
+    warpgroup_columns: int = 0  # multiplied by wgmma
 
     @property
     def operand(self) -> int:
@@ -47,6 +48,15 @@ class Tiles:
     @property
     def defines(self) -> dict[str, int]:
         """Return the definitions that tile.cuh needs."""
+        if self.warpgroup_columns:
+            return {
+                "PRECISION": PRECISIONS[self.precision],
+                "WARPS_M": 8,
+                "WARPS_N": 1,
+                "STAGES": self.stages,
+                "RESIDENT": int(self.resident),
+                "WARPGROUP_COLUMNS": self.warpgroup_columns,
+            }
         return {
             "PRECISION": PRECISIONS[self.precision],
             "WARPS_M": 2,
@@ -58,12 +68,18 @@ class Tiles:
     @property
     def threads(self) -> int:
         """Return the threads of a block."""
-        return 32 * 2 * self.defines["WARPS_N"]
+        return 32 * self.defines["WARPS_M"] * self.defines["WARPS_N"]
+
+    @property
+    def columns(self) -> int:
+        """Return the candidates of a tile."""
+        return self.warpgroup_columns or _TILE
 
     def shared_bytes(self, steps: int) -> int:
         """Return the dynamic shared memory of a sweep."""
-        rows = self.stages * ((0 if self.resident else _TILE) + _TILE)
-        return 64 * (rows + (steps * _TILE if self.resident else 0))
+        rows = self.stages * ((0 if self.resident else _TILE) + self.columns)
+        start = 512 if self.warpgroup_columns else 0
+        return 64 * (rows + (steps * _TILE if self.resident else 0)) + start
 
 
 @dataclass
@@ -96,11 +112,12 @@ def pack(
     shift: Any = None,
     largest: Any = None,
     terms: bool = False,
+    tile: int = _TILE,
 ) -> Packed:
     """Launch pack_rows."""
     n, dim = X.shape
     padded_dim = up(dim, 32 if operand == 1 else 16)
-    padded_rows = up(n, _TILE)
+    padded_rows = up(n, tile)
     row_bytes = padded_dim * (2 if operand == 1 else 4)
     packed = Packed(
         engine.empty((padded_rows, row_bytes), np.uint8),
@@ -144,14 +161,16 @@ def _prepare(
         arguments = [y, dim, n, dim, shift, largest]
         engine.launch("operands", defines, "largest_square", over(n, 16), 256, arguments)
     scaled = {"shift": shift, "largest": largest}
-    candidates = pack(engine, Y, y, tiles.operand, metric, is_candidate=True, **scaled)
+    candidates = pack(
+        engine, Y, y, tiles.operand, metric, is_candidate=True, tile=tiles.columns, **scaled
+    )
     queries = pack(engine, X, x, tiles.operand, metric, is_candidate=False, **scaled)
     return queries, candidates
 
 
 def _slices(tiles: Tiles, candidates: Packed) -> tuple[int, int, int]:
     """Return tiles of candidates, tiles of a slice, and slices."""
-    n_tiles = candidates.padded_rows // _TILE
+    n_tiles = candidates.padded_rows // tiles.columns
     per_slice = over(n_tiles, tiles.slices)
     return n_tiles, per_slice, over(n_tiles, per_slice)
 
@@ -290,7 +309,13 @@ def radius(
             tiles.threads,
             [
                 *(queries.operand, candidates.operand, candidates.biases, n),
-                *(candidates.padded_rows // _TILE, queries.steps, 0, queries.padded_dim, code),
+                *(
+                    candidates.padded_rows // tiles.columns,
+                    queries.steps,
+                    0,
+                    queries.padded_dim,
+                    code,
+                ),
                 *(queries.facts, candidates.facts, candidates.bounds, float(limit), -1),
                 *(None if fills else counts, offsets, indices),
             ],

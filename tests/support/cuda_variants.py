@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastface.backends.cuda.sources import COMPILE_OPTIONS, source_folder, source_of
+from fastface.backends.cuda.sources import (
+    COMPILE_OPTIONS,
+    architecture,
+    source_folder,
+    source_of,
+)
 from fastface.backends.cuda.tiles import Operand, Precision, TileShape, choose_tile
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
@@ -45,12 +50,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A variant's machine code."""
+    """A variant's machine code; `remarks` are what the compilers say beside how much is used."""
 
     variant: Variant
     cubin: bytes
     usages: tuple[Usage, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 def _define(**defines: int) -> tuple[tuple[str, int], ...]:
@@ -83,6 +89,8 @@ def variants(capability: int) -> Iterator[Variant]:
                 tiles.add(variant.label)
                 yield variant
     yield _sweep("pairwise", Precision.FLOAT32, capability, 512)
+    for layout in (0, 1):
+        yield Variant("warp", ("bytes", "floats")[layout], capability, _define(LAYOUT=layout))
     for storage, code in STORAGES.items():
         for operand in Operand:
             yield Variant(
@@ -103,6 +111,9 @@ def variants(capability: int) -> Iterator[Variant]:
             yield Variant("topk_decide", label, capability, (*_define(CAPACITY=CAPACITY), *pair))
 
 
+# A front end's warning, such as that of a variable without a value; and ptxas on wgmma: products
+# that it makes wait for each other, or waits and fences that it had to put in.
+_REMARK = re.compile(r"warning|\(C7\d\d\d\)|#\d+-D")
 _USAGE = re.compile(
     r"Compiling entry function '(?P<entry>\w+)' for.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores,"
@@ -121,7 +132,7 @@ def compile_variant(variant: Variant) -> Compiled:
         source_of(variant.family).encode(), name.encode(), 0, [], []
     )
     options = [
-        f"--gpu-architecture=sm_{variant.capability}",
+        f"--gpu-architecture={architecture(variant.capability, dict(variant.defines))}",
         *COMPILE_OPTIONS,
         f"--include-path={source_folder()}",
         "--ptxas-options=-v",
@@ -152,7 +163,8 @@ def compile_variant(variant: Variant) -> Compiled:
                 int(shared[1]) if shared else 0,
             )
         )
-    return Compiled(variant, bytes(cubin), tuple(usages), seconds)
+    remarks = tuple(line for line in text.splitlines() if _REMARK.search(line))
+    return Compiled(variant, bytes(cubin), tuple(usages), seconds, remarks)
 
 
 def _nvdisasm() -> Path:
@@ -192,6 +204,13 @@ def operations(code: str) -> list[tuple[str, str]]:
         elif instruction := _LINE.search(line):
             found.append((instruction["op"], instruction["rest"]))
     return found
+
+
+def tensor_operation(tile: TileShape) -> str:
+    """Return how the products of a tile begin in the machine code."""
+    if tile.precision is Precision.FLOAT32:
+        return "FFMA"
+    return "HGMMA" if tile.warpgroup_columns else "HMMA"
 
 
 def main_loop(code: str, heaviest: str) -> Loop:

@@ -6,14 +6,19 @@ forgets to wait reads bytes that nobody has written, which is an error.
 
 from __future__ import annotations
 
+import atexit
 import math
+import shutil
+import tempfile
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from ptx_interpreter import DeviceMemory, Module, OutOfDeviceMemory
+from ptx_interpreter.nvrtc import CompileFailed, compile_ptx
 
 __all__ = ["StandIn"]
 
@@ -30,11 +35,55 @@ class CUDADriverError(RuntimeError):
     """CuPy's own."""
 
 
-class CompileException(Exception):  # noqa: N818
-    """CuPy's own."""
+_modules: dict[str, Module] = {}
+_cache_folder: list[str] = []
 
 
-_modules: dict[tuple[str, tuple[str, ...]], Module] = {}
+class _Nvrtc:
+    """CuPy's module for NVRTC; what it makes is PTX, whatever is asked for."""
+
+    class NVRTCError(RuntimeError):
+        """CuPy's own."""
+
+    def __init__(self) -> None:
+        self._programs: dict[int, Any] = {}
+        self.compiled: list[tuple[str, ...]] = []
+
+    getVersion = staticmethod(lambda: (13, 0))  # noqa: N815
+    getSupportedArchs = staticmethod(lambda: [80, 86, 89, 90, 100, 120])  # noqa: N815
+
+    def createProgram(self, source: str, name: str, headers: Any, names: Any) -> int:  # noqa: N802
+        self._programs[len(self._programs) + 1] = source
+        return len(self._programs)
+
+    def compileProgram(self, program: int, options: tuple[str, ...]) -> None:  # noqa: N802
+        (target,) = (o for o in options if o.startswith("--gpu-architecture="))
+        arch = target.partition("=")[2].replace("sm_", "compute_")
+        rest = [o for o in options if o != target]
+        self.compiled.append(options)
+        try:
+            self._programs[program] = compile_ptx(self._programs[program], arch=arch, options=rest)
+        except CompileFailed as error:
+            self._programs[program] = str(error)
+            raise _Nvrtc.NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
+
+    def getCUBIN(self, program: int) -> bytes:  # noqa: N802
+        return self._programs[program].encode()
+
+    def getPTX(self, program: int) -> str:  # noqa: N802
+        return self._programs[program]
+
+    getProgramLog = getPTX  # noqa: N815
+
+    def destroyProgram(self, program: int) -> None:  # noqa: N802
+        self._programs[program] = None
+
+
+def _get_cache_dir() -> str:
+    if not _cache_folder:
+        _cache_folder.append(tempfile.mkdtemp(prefix="cupy-stand-in-"))
+        atexit.register(shutil.rmtree, _cache_folder[0])
+    return _cache_folder[0]
 
 
 class Stream:
@@ -174,7 +223,8 @@ class StandIn:
             alloc_pinned_memory=self._alloc_pinned,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError),
-            compiler=SimpleNamespace(CompileException=CompileException),
+            compiler=SimpleNamespace(get_cache_dir=_get_cache_dir),
+            nvrtc=_Nvrtc(),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=lambda: devices,
@@ -224,11 +274,10 @@ class StandIn:
         interface = array.__cuda_array_interface__
         return Array(self, interface["shape"], interface["typestr"], array, interface["data"][0])
 
-    def RawModule(self, *, code: str, options: tuple[str, ...]) -> SimpleNamespace:  # noqa: N802
-        place = (code, options)
-        if place not in _modules:
-            _modules[place] = Module.from_source(code, arch="compute_80", options=options)
-        module = _modules[place]
+    def RawModule(self, *, path: str) -> SimpleNamespace:  # noqa: N802
+        if path not in _modules:
+            _modules[path] = Module.from_ptx(Path(path).read_text(encoding="utf-8"))
+        module = _modules[path]
         return SimpleNamespace(get_function=lambda name: Function(self, module, name))
 
     def _alloc_pinned(self, nbytes: int) -> bytearray:

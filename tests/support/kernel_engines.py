@@ -22,11 +22,12 @@ __all__ = ["CUDA_SOURCES", "Engine", "FiberEngine", "FiberFault", "PtxEngine", "
 
 CUDA_SOURCES = Path(__file__).resolve().parents[2] / "csrc" / "cuda"
 _FIBERS = Path(__file__).resolve().parent / "fibers"
-_OPTIONS = ("--fmad=false", "-default-device")
+_OPTIONS = ("--fmad=false", "--ftz=false", "-default-device")
 _KERNEL = re.compile(
     r'extern "C" __global__ void\s+'
     r"(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\("
 )
+_INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
 
 Argument = Any  # a buffer, a Python number, or None for a null pointer
 Sources = dict[str, str]
@@ -72,6 +73,18 @@ def sources() -> Sources:
     return {path.name: path.read_text() for path in sorted(CUDA_SOURCES.glob("*.cu*"))}
 
 
+def _reached(texts: Sources, file: str) -> Sources:
+    """Return a file and what it includes: the rest may change without another compilation."""
+    found: Sources = {}
+    waiting = [f"{file}.cu"]
+    while waiting:
+        name = waiting.pop()
+        if name in texts and name not in found:
+            found[name] = texts[name]
+            waiting += _INCLUDE.findall(texts[name])
+    return dict(sorted(found.items()))
+
+
 def _triple(extent: Sequence[int] | int) -> tuple[int, int, int]:
     given = (extent,) if isinstance(extent, int) else tuple(extent)
     x, y, z = (*given, 1, 1)[:3]
@@ -99,12 +112,14 @@ class PtxEngine:
 
     def module(self, file: str, defines: Mapping[str, int]) -> Module:
         """Compile a file, once for each set of definitions and text."""
-        key = (file, tuple(sorted(defines.items())), hash(tuple(sorted(self.texts.items()))))
+        texts = _reached(self.texts, file)
+        key = (file, tuple(sorted(defines.items())), hash(tuple(texts.items())))
         if key not in self._modules:
             self._modules[key] = Module.from_source(
                 self.texts[f"{file}.cu"],
+                arch="compute_90a" if "WARPGROUP_COLUMNS" in defines else "compute_80",
                 options=[*_OPTIONS, *(f"-D{name}={value}" for name, value in defines.items())],
-                headers={n: text for n, text in self.texts.items() if n.endswith(".cuh")},
+                headers={n: text for n, text in texts.items() if n.endswith(".cuh")},
             )
         return self._modules[key]
 
@@ -187,13 +202,14 @@ class FiberEngine:
         return _HostBuffer(values)
 
     def _program(self, file: str, defines: Mapping[str, int]) -> Path:
-        key = hash((file, tuple(sorted(defines.items())), tuple(sorted(self.texts.items()))))
+        reached = _reached(self.texts, file)
+        key = hash((file, tuple(sorted(defines.items())), tuple(reached.items())))
         program = self.folder / f"{file}-{key & 0xFFFFFFFFFFFF:x}{'-s' if self.sanitize else ''}"
         if program.exists():
             return program
-        texts = self.folder / f"sources-{hash(tuple(sorted(self.texts.items()))) & 0xFFFFFFFF:x}"
+        texts = self.folder / f"sources-{key & 0xFFFFFFFFFFFF:x}"
         texts.mkdir(parents=True, exist_ok=True)
-        for name, text in self.texts.items():
+        for name, text in reached.items():
             (texts / name).write_text(text)
         names = _KERNEL.findall(self.texts[f"{file}.cu"])
         table = ", ".join(f'{{"{name}", fibers::bound({name})}}' for name in names)
@@ -212,6 +228,8 @@ class FiberEngine:
         command = [
             os.environ.get("CXX", "g++"),
             *("-std=c++17", "-O1", "-g1", "-ffp-contract=off", "-DFASTFACE_FIBERS"),
+            # What nobody has written must not look like a plausible zero.
+            "-ftrivial-auto-var-init=pattern",
             *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-variable"),
             *(sanitizers if self.sanitize else []),
             *(f"-I{folder}" for folder in (_FIBERS, texts)),

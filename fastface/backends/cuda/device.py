@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastface.backends.cuda.compiling import CompilationError, machine_code
 from fastface.backends.cuda.programs import Define, Program, as_arguments, read_program
-from fastface.backends.cuda.sources import COMPILE_OPTIONS
 from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
 
 __all__ = ["Gpu", "GpuError", "GpuMemoryError", "open_gpu"]
@@ -222,9 +222,9 @@ class Gpu:
     def _function(self, program: Program, entry: str, defines: tuple[Define, ...]) -> Any:
         place = program.name, entry, defines
         if place not in self._functions:
-            options = (*COMPILE_OPTIONS, *(f"-D{name}={value}" for name, value in defines))
             with self._in_words(f"compiling {program.name}.cu for sm_{self.arch}"):
-                module = self._cp.RawModule(code=program.source, options=options)
+                code = machine_code(self._cp, program, self.arch, dict(defines))
+                module = self._cp.RawModule(path=str(code))
                 for name in program.entries:
                     self._functions[program.name, name, defines] = module.get_function(name)
         return self._functions[place]
@@ -242,7 +242,7 @@ class Gpu:
         except (
             self._cp.cuda.runtime.CUDARuntimeError,
             self._cp.cuda.driver.CUDADriverError,
-            self._cp.cuda.compiler.CompileException,
+            CompilationError,
         ) as error:
             raise GpuError(f"{self.name}, {what}: {error}; {_REMEDY}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,6 +10,7 @@ __all__ = ["STEP_BYTES", "Operand", "Precision", "TileShape", "choose_tile", "sh
 
 STEP_BYTES = 64  # of a row, brought to shared memory at a time
 _WARP_ROWS = 64
+_SWIZZLE_BYTES = 512  # what warpgroups read begins at a multiple of it
 
 
 class Operand(IntEnum):
@@ -51,28 +53,39 @@ class Precision(IntEnum):
 
 @dataclass(frozen=True)
 class TileShape:
-    """What tile.cuh is compiled with."""
+    """What tile.cuh is compiled with.
+
+    With `warpgroup_columns`, four warps at a time multiply by wgmma, as wide as that.
+    """
 
     precision: Precision
     warps_m: int
     warps_n: int
     stages: int
     resident: bool
+    warpgroup_columns: int = 0
 
     @property
     def label(self) -> str:
         """Return what tables call it."""
-        wide = "wide " if self.columns > self.rows else ""
-        return f"{self.precision.name.lower()} {wide}{'resident' if self.resident else ''}".rstrip()
+        words = [
+            self.precision.name.lower(),
+            "wgmma" if self.warpgroup_columns else "",
+            "wide" if self.columns > self.rows else "",
+            "resident" if self.resident else "",
+        ]
+        return " ".join(word for word in words if word)
 
     @property
     def rows(self) -> int:
         """Return the rows of a tile."""
-        return self.warps_m * _WARP_ROWS
+        return self.warps_m * (16 if self.warpgroup_columns else _WARP_ROWS)
 
     @property
     def columns(self) -> int:
         """Return the candidates of a tile."""
+        if self.warpgroup_columns:
+            return self.warpgroup_columns
         wide = self.precision in (Precision.BF16, Precision.TF32)
         return self.warps_n * (64 if wide else 32)
 
@@ -85,23 +98,29 @@ class TileShape:
         """Return the dynamic shared memory of a block for rows of `n_steps` steps."""
         stage = (0 if self.resident else self.rows) + self.columns
         rows = n_steps * self.rows if self.resident else 0
-        return (self.stages * stage + rows) * STEP_BYTES
+        start = _SWIZZLE_BYTES if self.warpgroup_columns else 0
+        return (self.stages * stage + rows) * STEP_BYTES + start
 
     @property
     def blocks_per_sm(self) -> int:
         """Return how many blocks registers leave room for."""
+        if self.warpgroup_columns:
+            return 2 if self.warpgroup_columns <= 128 else 1
         return 2 if self.threads <= 128 else 1
 
     @property
     def defines(self) -> dict[str, int]:
         """Return the macros to compile with."""
-        return {
+        defines = {
             "PRECISION": int(self.precision),
             "WARPS_M": self.warps_m,
             "WARPS_N": self.warps_n,
             "STAGES": self.stages,
             "RESIDENT": int(self.resident),
         }
+        if self.warpgroup_columns:
+            defines["WARPGROUP_COLUMNS"] = self.warpgroup_columns
+        return defines
 
 
 def shared_limits(capability: int) -> tuple[int, int]:
@@ -121,15 +140,25 @@ def choose_tile(precision: Precision, capability: int, n_steps: int) -> TileShap
     width (one block a multiprocessor in place of two) if need be; and then as many stages as fit.
     """
     _, total = shared_limits(capability)
+    for shape in _tiles(precision, capability):
+        # What kernels declare for themselves and the driver keeps; with more, one block fewer fits.
+        static = 1536 if shape.threads <= 128 else 4096 if shape.blocks_per_sm == 2 else 6144
+        if shape.blocks_per_sm * (shape.shared_bytes(n_steps) + static) <= total:
+            return shape
+    raise AssertionError("three stages fit everywhere")
+
+
+def _tiles(precision: Precision, capability: int) -> Iterator[TileShape]:
+    """Yield tiles, the best first."""
     tensor = precision in (Precision.BF16, Precision.TF32)
+    if tensor and capability == 90:
+        # Only Hopper has wgmma.  Two steps are read from at once, which takes a stage more.
+        for resident, columns in ((True, 128), (True, 256), (False, 256)):
+            for stages in (6, 5, 4):
+                yield TileShape(precision, 8, 1, stages, resident, columns)
+        return
     for resident, warps_n in (
         ((True, 2), (True, 4), (False, 2)) if tensor else ((True, 4), (False, 4))
     ):
-        # What kernels declare for themselves and the driver keeps; with more, one block fewer fits.
-        static = 1536 if tensor and warps_n == 2 else 6144
         for stages in (6, 5, 4, 3):
-            shape = TileShape(precision, 2, warps_n, stages, resident)
-            needed = shape.blocks_per_sm * (shape.shared_bytes(n_steps) + static)
-            if needed <= total:
-                return shape
-    raise AssertionError("three stages fit everywhere")
+            yield TileShape(precision, 2, warps_n, stages, resident)

@@ -55,6 +55,8 @@ struct Fiber {
   Message messages[2];
   std::vector<std::vector<Copy>> groups;
   std::vector<Copy> open;
+  std::vector<std::vector<std::function<void()>>> product_groups;
+  std::vector<std::function<void()>> open_products;
 };
 
 inline constexpr std::size_t kStackBytes = 256 << 10;

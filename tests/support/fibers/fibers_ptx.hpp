@@ -279,3 +279,77 @@ inline void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
 inline void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   fibers_mma<1>(c, a, b);
 }
+
+// Warpgroups: products wait for their group's end and read what is in memory then.
+inline std::uint64_t swizzled_matrix(const void* rows) {
+  const std::uint64_t address = reinterpret_cast<std::uintptr_t>(rows);
+  if (address / 64 * 64 % 512 != 0) fibers::fail("misaligned", "wgmma", fibers::block, threadIdx);
+  return address / 16;  // as descriptors count
+}
+inline void wgmma_publish() {}
+inline void wgmma_begin() {}
+inline void wgmma_commit() {
+  fibers::Fiber& me = fibers::self();
+  me.product_groups.push_back(std::move(me.open_products));
+  me.open_products.clear();
+}
+template <int pending>
+void wgmma_wait() {
+  std::vector<std::vector<std::function<void()>>>& groups = fibers::self().product_groups;
+  while (groups.size() > static_cast<std::size_t>(pending)) {
+    for (const std::function<void()>& product : groups.front()) product();
+    groups.erase(groups.begin());
+  }
+}
+template <int kSumsOfThread>
+void wgmma_forget(float (&sums)[kSumsOfThread]) {
+  for (float& sum : sums) sum = NAN;
+}
+template <int kSumsOfThread>
+void wgmma_finish(float (&)[kSumsOfThread]) {
+  wgmma_wait<0>();
+}
+
+// Feature `k` of row `row` of a matrix: the address, not the row, says how chunks are exchanged.
+template <typename Element>
+float fibers_feature(std::uint64_t matrix, int row, int k) {
+  const std::uint64_t plain =
+      matrix * 16 + static_cast<std::uint64_t>(row) * 64 + k * sizeof(Element);
+  const std::uint64_t exchanged = plain ^ (plain >> 7 & 3) << 4;
+  Element element;
+  std::memcpy(&element, reinterpret_cast<const void*>(exchanged), sizeof element);
+  if constexpr (sizeof element == 2) return __uint_as_float(static_cast<unsigned>(element) << 16);
+  return __uint_as_float(element & 0xffffe000u);
+}
+template <typename Element, int kSumsOfThread>
+void fibers_wgmma(float (&sums)[kSumsOfThread], std::uint64_t rows, std::uint64_t columns,
+                  int adds) {
+  constexpr int kFeatures = 32 / sizeof(Element);
+  const int thread = fibers::current % 128;
+  float* const into = sums;
+  fibers::self().open_products.push_back([=] {
+    for (int half = 0; half < 2; ++half) {
+      float a[kFeatures];
+      const int row = thread / 32 * 16 + thread % 32 / 4 + 8 * half;
+      for (int k = 0; k < kFeatures; ++k) a[k] = fibers_feature<Element>(rows, row, k);
+      for (int i = 0; i < kSumsOfThread / 2; ++i) {
+        float& sum = into[i / 2 * 4 + half * 2 + i % 2];
+        if (adds == 0) sum = 0.0f;
+        for (int k = 0; k < kFeatures; ++k)
+          sum =
+              sum + a[k] * fibers_feature<Element>(columns, i / 2 * 8 + thread % 4 * 2 + i % 2, k);
+      }
+    }
+  });
+}
+template <int kSumsOfThread>
+void wgmma_bf16(float (&sums)[kSumsOfThread], std::uint64_t rows, std::uint64_t columns, int adds) {
+  fibers_wgmma<unsigned short>(sums, rows, columns, adds);
+}
+template <int kSumsOfThread>
+void wgmma_tf32(float (&sums)[kSumsOfThread], std::uint64_t rows, std::uint64_t columns, int adds) {
+  fibers_wgmma<unsigned>(sums, rows, columns, adds);
+}
+inline unsigned shared_address(const void* pointer) {
+  return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(pointer));
+}

@@ -50,6 +50,8 @@ void start(Fiber& fiber, int number) {
   fiber.round = 0;
   fiber.groups.clear();
   fiber.open.clear();
+  fiber.product_groups.clear();
+  fiber.open_products.clear();
   const unsigned n = static_cast<unsigned>(number);
   fiber.index = {n % block_size.x, n / block_size.x % block_size.y,
                  n / (block_size.x * block_size.y)};

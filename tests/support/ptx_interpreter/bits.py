@@ -132,6 +132,23 @@ def _permute(lanes: Lanes, instruction: Instruction) -> Step:
     return lanes.compute(instruction.operands[0], "u32", permute, a, b, selector)
 
 
+def _dot_of_bytes(lanes: Lanes, instruction: Instruction) -> Step:
+    """dp4a: four products of bytes and an addend, modulo 2^32."""
+    kinds = [{"u32": np.uint8, "s32": np.int8}[part] for part in instruction.parts[1:]]
+    ptx_type = "s32" if "s32" in instruction.parts else "u32"
+    a, b, c = (lanes.source(operand, "u32") for operand in instruction.operands[1:])
+
+    def dot(x: Values, y: Values, addend: Values) -> Values:
+        left, right = (
+            np.ascontiguousarray(words).view(kind).reshape(-1, 4).astype(np.int64)
+            for words, kind in zip((x, y), kinds, strict=True)
+        )
+        total = (left * right).sum(axis=1) + addend.astype(np.int64)
+        return total.astype(np.uint32).view(DTYPES[ptx_type])
+
+    return lanes.compute(instruction.operands[0], ptx_type, dot, a, b, c)
+
+
 def _insert_field(lanes: Lanes, instruction: Instruction) -> Step:
     ptx_type = instruction.parts[-1]
     a, b = (lanes.source(operand, ptx_type) for operand in instruction.operands[1:3])
@@ -336,6 +353,7 @@ STEPS: dict[str, Binder] = {
     "shf": _funnel,
     "lop3": _lookup,
     "prmt": _permute,
+    "dp4a": _dot_of_bytes,
     "bfi": _insert_field,
     "bfe": _extract_field,
     "popc": _count,

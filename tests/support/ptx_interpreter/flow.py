@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_interpreter import access, arithmetic, bits, matrix, warp
+from ptx_interpreter import access, arithmetic, bits, matrix, registers, warp, wgmma
 from ptx_interpreter.errors import BadShuffle, DivergentBarrier, LaunchError, Trap, Unsupported
 from ptx_interpreter.lanes import WARP, Lanes, Mask, Step
 from ptx_interpreter.parse import Instruction, width_of
@@ -17,6 +17,7 @@ __all__ = ["Runner"]
 
 Values = NDArray[Any]
 _STEPS = {**arithmetic.STEPS, **bits.STEPS, **warp.STEPS, **access.STEPS, **matrix.STEPS}
+_STEPS |= wgmma.STEPS
 _ENDS = ("bra", "ret", "exit", "brx", "trap")
 
 
@@ -41,6 +42,9 @@ class Runner:
 
     def __init__(self, lanes: Lanes) -> None:
         self.lanes = lanes
+        unwritten = np.int64(registers.UNWRITTEN)
+        for name in registers.is_watched(lanes.kernel):
+            lanes.knowledge[name] = np.full(lanes.n, unwritten)
         self.instructions = self.lane_instructions = 0
         self.blocks = self._blocks()
         # Places and lanes of running groups; lanes that wait, by place; lanes still alive.
@@ -70,6 +74,9 @@ class Runner:
     def _bind(self, start: int, stop: int) -> _Block:
         block = _Block(following=stop, n_instructions=stop - start)
         for instruction in self.lanes.kernel.instructions[start:stop]:
+            guard = registers.check_guard(self.lanes, instruction)
+            if guard is not None:
+                block.steps.append(guard)
             if _ends_block(instruction):
                 block.end = instruction
                 continue
@@ -77,11 +84,14 @@ class Runner:
                 block.gate = instruction
             step = self._step(instruction)
             if step is not None:
+                step = registers.watched(self.lanes, instruction, step)
                 block.steps.append(self._guarded(step, instruction))
         return block
 
     def _step(self, instruction: Instruction) -> Step | None:
         name = instruction.parts[0]
+        if name == "fence" and instruction.parts[1] == "proxy":
+            return wgmma.publish(self.lanes, instruction)
         if name in ("membar", "fence"):
             return self._fence()
         if name in ("nanosleep", "prefetch", "prefetchu", "discard", "pragma"):
@@ -208,6 +218,8 @@ class Runner:
 
     def _gate(self, place: int, instruction: Instruction, mask: Values) -> Mask:
         """Let whole warps through; park lanes whose partners have not arrived."""
+        if instruction.parts[0] == "wgmma":
+            return self._park(place, mask, wgmma.whole_groups(mask, self.alive))
         members = self.lanes.source(warp.member_operand(instruction), "b32")
         lane_bit = np.uint32(1) << (self.lanes.thread % WARP).astype(np.uint32)
         here = np.where(mask, lane_bit, np.uint32(0)).reshape(-1, WARP)
@@ -221,7 +233,9 @@ class Runner:
             raise self.lanes.fail(
                 BadShuffle, instruction, lane, "the lane is not in its own member mask"
             )
-        ready = mask & ((needed & ~present[:, None]) == 0).ravel()
+        return self._park(place, mask, mask & ((needed & ~present[:, None]) == 0).ravel())
+
+    def _park(self, place: int, mask: Values, ready: Values) -> Mask:
         late = mask & ~ready
         if late.any():
             self.parked[place] = self.parked.get(place, False) | late
@@ -331,7 +345,10 @@ class Runner:
 
 def uses_fences(lanes: Lanes) -> bool:
     """Return whether the kernel publishes what it wrote to other blocks."""
-    return any(i.parts[0] in ("membar", "fence") for i in lanes.kernel.instructions)
+    return any(
+        i.parts[0] in ("membar", "fence") and "proxy" not in i.parts
+        for i in lanes.kernel.instructions
+    )
 
 
 def register_bytes(lanes_per_register: int, kinds: list[str]) -> int:

@@ -88,6 +88,14 @@ class Lanes:
         # When each lane's block, and its warp, were last synchronised.
         self.sync = np.zeros((2, n), np.int64)
         self.fences = np.zeros(0, np.int64)
+        # When each lane last made its writes to shared memory known to asynchronous readers.
+        self.published = np.zeros(n, np.int64)
+        # Of watched registers: what they wait for (`registers`); groups of products, the last one
+        # closed and the last one waited for.
+        self.knowledge: dict[str, Values] = {}
+        self.closed_groups = np.zeros(n, np.int64)
+        self.finished_groups = np.zeros(n, np.int64)
+        self.fenced = np.zeros(n, np.bool_)  # since the last group was closed
         self.offsets = np.zeros(n, np.int64)
         self.answer = np.zeros(3, np.int64)
 
@@ -142,6 +150,10 @@ class Lanes:
         self.shared.state[:] = 0
         self.shared.data[:] = 0xCD
         self.local.state[:] = 0
+        self.published[:] = self.closed_groups[:] = self.finished_groups[:] = 0
+        self.fenced[:] = False
+        for knowledge in self.knowledge.values():
+            knowledge[:] = 1 << 62
         return self.exists & (block < gx * gy * gz)
 
     # What instructions read and write -------------------------------------------------------

@@ -32,7 +32,7 @@ from ptx_interpreter.halves import from_bfloat16
 from ptx_interpreter.lanes import WARP, Lanes, Mask, Step
 from ptx_interpreter.parse import Instruction
 
-__all__ = ["MMA_MODES", "STEPS"]
+__all__ = ["MMA_MODES", "STEPS", "multiply", "widened"]
 
 Values = NDArray[Any]
 MMA_MODES = ("float64", "float32-reversed", "truncating")
@@ -55,7 +55,7 @@ def _whole_warps(lanes: Lanes, instruction: Instruction, mask: Mask) -> Values:
 
 
 @numba.njit(cache=True, nogil=True)
-def _multiply(a: Any, b: Any, c: Any, mode: int, group: int) -> None:
+def multiply(a: Any, b: Any, c: Any, mode: int, group: int) -> None:
     """Add the products of a[w] (m, k) and b[w] (k, n) to c[w] for every warp w."""
     warps, m, k = a.shape
     n = b.shape[2]
@@ -102,6 +102,16 @@ def _truncated_sum(products: Any, first: int, last: int, addend: Any) -> Any:
     return rounded
 
 
+def widened(words: Values, element: str) -> Values:
+    """Return the elements of 32-bit words in float64, low half first."""
+    if element == "tf32":
+        # Hardware does not look at the 13 low bits.
+        return (words & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    halves = words.view(np.uint16)
+    wide = from_bfloat16(halves) if element == "bf16" else halves.view(np.float16)
+    return wide.astype(np.float64)
+
+
 def _mma(lanes: Lanes, instruction: Instruction) -> Step:
     parts = instruction.parts
     if parts[1:3] != ["sync", "aligned"] or parts[4:6] != ["row", "col"] or len(parts) != 10:
@@ -120,13 +130,7 @@ def _mma(lanes: Lanes, instruction: Instruction) -> Step:
     def elements(registers: list[Values], warps: Values) -> Values:
         """Return the registers of every warp as (warps, 32, elements of a lane) in float64."""
         rows = [np.broadcast_to(r, lanes.n).reshape(-1, WARP)[warps] for r in registers]
-        bits = np.stack(rows, axis=-1)
-        if a_type == "tf32":
-            # Hardware does not look at the 13 low bits.
-            return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
-        halves = bits.view(np.uint16)
-        wide = from_bfloat16(halves) if a_type == "bf16" else halves.view(np.float16)
-        return wide.astype(np.float64)
+        return widened(np.stack(rows, axis=-1), a_type)
 
     def run(mask: Mask) -> None:
         warps = _whole_warps(lanes, instruction, mask)
@@ -137,7 +141,7 @@ def _mma(lanes: Lanes, instruction: Instruction) -> Step:
         b[:, shape.b.rows, shape.b.columns] = elements(sources[1], warps)
         addends = [np.broadcast_to(r, lanes.n).reshape(-1, WARP)[warps] for r in sources[2]]
         c[:, shape.c.rows, shape.c.columns] = np.stack(addends, axis=-1).view(np.float32)
-        _multiply(a, b, c, mode, group)
+        multiply(a, b, c, mode, group)
         out = c[:, shape.c.rows, shape.c.columns]
         full = lanes.scratch_like(np.float32, 3).reshape(-1, WARP)
         for register, store in enumerate(stores):

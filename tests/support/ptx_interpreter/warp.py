@@ -22,7 +22,7 @@ def is_collective(instruction: Instruction) -> bool:
     name = instruction.parts[0]
     if name == "bar":
         return instruction.parts[1] == "warp"
-    return name in ("shfl", "vote", "redux", "match", "mma", "ldmatrix")
+    return name in ("shfl", "vote", "redux", "match", "mma", "ldmatrix", "wgmma")
 
 
 def member_operand(instruction: Instruction) -> str:
