@@ -20,6 +20,7 @@ from benchmarks.rows import flat_faces
 from fastface.backends import get_backend
 from fastface.errors import BackendUnavailableError, MissingDependencyError
 
+DTYPES = (np.float16, np.float32, np.float64)
 METRICS = ("sqeuclidean", "euclidean", "cosine", "inner_product")
 
 
@@ -34,7 +35,7 @@ def check_bits(x: np.ndarray, k: int, device: str) -> int:
     centers, few = x[:k].copy(), x[:2000]
     k_near = min(k, 10)
     checks: dict[str, Any] = {}
-    for metric, dtype in itertools.product(METRICS, (np.float16, np.float32, np.float64)):
+    for metric, dtype in itertools.product(METRICS, DTYPES):
         rows, candidates = few.astype(dtype), centers.astype(dtype)
         near = float(
             fastface.nearest_neighbors(rows[:50], candidates, n_neighbors=k_near, metric=metric)[

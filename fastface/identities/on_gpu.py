@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.core.errors import NumbaPerformanceWarning
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -85,6 +82,7 @@ class GraphOnGpu:
     def probable_links(self, k: int, sigma: float, theta: float) -> csr_matrix:
         """Return the directed links of FC-ES: see `fastface.identities.map_equation`."""
         from fastface.identities import cuda_kernels as kernels
+        from fastface.identities.link_weights import neighbor_weights
 
         if k > kernels.MOST_NEIGHBORS:
             raise InvalidInputError(
@@ -186,6 +184,8 @@ class GraphOnGpu:
     @contextmanager
     def _active(self, what: str) -> Iterator[Any]:
         """Make this GPU current; yield what copies arrays there; put errors into words."""
+        from numba.core.errors import NumbaPerformanceWarning
+
         cuda = self._cuda
         try:
             with warnings.catch_warnings(), cuda.gpus[self._number]:
@@ -216,39 +216,6 @@ class GraphOnGpu:
         size = int(offsets[-1])
         data, places = values.copy_to_host()[:size], columns.copy_to_host()[:size]
         return csr_matrix((data, places, offsets), shape=(self._n, self._n))
-
-
-@njit(cache=True, nogil=True)
-def neighbor_weights(distances: NDArray[np.float32], k: int, sigma: float) -> NDArray[np.float64]:
-    """Return what every face gives itself and its `k` neighbours, which sums to one.
-
-    On the CPU, by its library's exponential: that of a GPU rounds otherwise.
-
-    Parameters
-    ----------
-    distances : ndarray of float32, shape (n, n_neighbors)
-        Of the neighbours.
-    k : int
-        How many of them.
-    sigma : float
-        Weights are exp(-d^2 / sigma).
-
-    Returns
-    -------
-    ndarray of float64, shape (n, k + 1)
-    """
-    n = distances.shape[0]
-    weights = np.ones((n, k + 1))
-    for face in range(n):
-        total = 1.0
-        for place in range(k):
-            distance = float(distances[face, place])
-            weights[face, place + 1] = math.exp(-distance * distance / sigma)
-            total += weights[face, place + 1]
-        scale = 1 / total
-        for place in range(k + 1):
-            weights[face, place] *= scale
-    return weights
 
 
 def _offsets(counts: NDArray[Any]) -> NDArray[np.int64]:

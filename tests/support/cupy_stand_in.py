@@ -183,6 +183,7 @@ class Function:
 
         if owner.fail_in == name:
             run()
+        owner.log.append((name, owner.stream.number))
         self._owner.stream.later(run)
         del kept
 

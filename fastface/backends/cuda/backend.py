@@ -118,7 +118,7 @@ class CudaBackend:
                 pairwise(gpu, rows, self.to_device(Y), metric, self.to_device(out))
                 return
             size = 4 * Y.shape[1] + FACTS.itemsize + 8 + columns.dtype.itemsize * Y.shape[1]
-            for part, there in candidate_parts(gpu, columns, size):
+            for part, there in candidate_parts(gpu, columns, lambda there: there, size):
                 pairwise(gpu, rows, there, metric, out[:, part])
                 del there
 

@@ -58,7 +58,7 @@ class CudaKMeans:
         with self._gpu.active(X):
             search = Search(self._gpu, self._gpu.put(centers), metric, self._precision)
             rows = self._keep(X)
-            search.assign(np.ascontiguousarray(X) if rows is None else rows, labels, None, 0)
+            search.assign(np.ascontiguousarray(X) if rows is None else rows, labels, None)
         return labels
 
     def accumulate(

@@ -34,6 +34,10 @@ class _Lane(Protocol):
         """Start the work on some rows."""
         ...
 
+    def launch(self) -> None:
+        """See to it that the bulk of the work goes on while another lane begins."""
+        ...
+
     def finish(self, outputs: Sequence[Any]) -> None:
         """See the work through, and put its results where they belong."""
         ...
@@ -46,7 +50,8 @@ class _Lane(Protocol):
 class _CopyingLane:
     """A stream of its own, with pinned memory for rows on their way there and results back.
 
-    Nothing waits in `begin`, so that what the other lane has launched goes on meanwhile.
+    Nothing waits in `begin`, so that what the other lane has launched goes on meanwhile; a first
+    question, which is whether rows can be used at all, is answered by `launch`.
     """
 
     def __init__(self, gpu: Gpu) -> None:
@@ -59,7 +64,7 @@ class _CopyingLane:
 
     def begin(self, x: Any, part: slice, work: Work) -> None:
         """Bring rows there, and launch as much of the work as needs no answer."""
-        self.part = part
+        self.part, self._is_new = part, True
         with self._stream:
             rows = x[part]
             staged = self._staging(-1, rows.shape, rows.dtype)
@@ -69,15 +74,17 @@ class _CopyingLane:
             self._steps = work(there, part.start)
             self._go_on(None)
 
+    def launch(self) -> None:
+        """Answer what the work asks first, unless that is done."""
+        if self._is_new and self._results is None:
+            self._answer()
+
     def finish(self, outputs: Sequence[Any]) -> None:
         """Answer what the work asks until it ends."""
         assert self.part is not None  # noqa: S101
-        while True:
-            self._stream.synchronize()
-            if self._results is not None:
-                break
-            with self._stream:
-                self._go_on(self._copies)
+        while self._results is None:
+            self._answer()
+        self._stream.synchronize()
         for copy, output in zip(self._copies, outputs, strict=True):
             output[self.part] = copy
         self._free()
@@ -90,6 +97,12 @@ class _CopyingLane:
     def _free(self) -> None:
         self.part = self._steps = self._results = None
         self._copies: list[NDArray[Any]] = []
+
+    def _answer(self) -> None:
+        self._is_new = False
+        self._stream.synchronize()
+        with self._stream:
+            self._go_on(self._copies)
 
     def _go_on(self, answers: list[NDArray[Any]] | None) -> None:
         try:
@@ -125,6 +138,9 @@ class _ResidentLane:
         rows = x[part]
         chunk = rows.array if isinstance(rows, DeviceRows) else rows
         self.part, self._steps = part, work(chunk, part.start)
+
+    def launch(self) -> None:
+        """There is no other lane."""
 
     def finish(self, outputs: Sequence[Any]) -> None:
         """Do the work."""
@@ -193,10 +209,15 @@ def in_chunks(
     turn = 0
     try:
         while todo or any(lane.part for lane in lanes):
-            lane = lanes[turn % n_lanes]
+            mine, others = lanes[turn % n_lanes], [*lanes]
+            others.remove(mine)
             turn += 1
-            spoiled = None
+            lane, spoiled = mine, None  # the one that is worked on, and what it had to give up
             try:
+                for lane in others:
+                    if lane.part is not None:
+                        lane.launch()
+                lane = mine
                 if lane.part is not None:
                     lane.finish(outputs)
                 if todo:

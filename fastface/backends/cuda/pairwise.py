@@ -61,6 +61,9 @@ def pairwise(gpu: Gpu, x: Any, y: Any, metric: str, out: Any, memory_limit: int 
     def work(chunk: Any, first: int) -> Steps:
         n = chunk.shape[0]
         rows, row_terms = _pack(gpu, chunk, metric)
+        (errors,) = yield [rows.errors]
+        if int(errors[0]):
+            raise FloatingPointError("queries")
         grid = rows.tiles, columns.tiles
         result = gpu.empty((n, m), np.float32)
         doubtful = gpu.zeros(grid[::-1], np.int32)
@@ -84,9 +87,6 @@ def pairwise(gpu: Gpu, x: Any, y: Any, metric: str, out: Any, memory_limit: int 
             X_TYPE=storage(chunk),
             Y_TYPE=storage(y),
         )
-        (errors,) = yield [rows.errors]
-        if int(errors[0]):
-            raise FloatingPointError("queries")
         return [result]
 
     in_chunks(gpu, x, work, [out], bytes_a_row=4 * m + 16 * dim + 64, memory_limit=memory_limit)

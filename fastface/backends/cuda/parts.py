@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,17 @@ _SHARE = 2  # of the memory that candidates may take
 _NOBODY = np.iinfo(np.int32).max
 _BLOCK_VALUES = 1 << 21
 
+Result = TypeVar("Result")
 CsrRows = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
 
 def candidate_parts(
-    gpu: Gpu, y: Any, bytes_a_row: int, memory_limit: int = 0
-) -> Iterator[tuple[slice, Any]]:
+    gpu: Gpu,
+    y: Any,
+    make: Callable[[Any], Result],
+    bytes_a_row: int,
+    memory_limit: int = 0,
+) -> Iterator[tuple[slice, Result]]:
     """Bring candidates to the GPU, all at once if they fit, else one part after the other.
 
     Where memory runs out for one the parts are halved.
@@ -39,6 +44,8 @@ def candidate_parts(
         Where.
     y : ndarray or DeviceRows of shape (m, dim)
         Candidates.
+    make : callable
+        Makes what is wanted of some of them on the GPU.
     bytes_a_row : int
         What one takes there, with all that is made of it.
     memory_limit : int
@@ -46,8 +53,8 @@ def candidate_parts(
 
     Yields
     ------
-    slice, device array
-        Which these are.  Both are to be let go before the next are asked for.
+    slice, object
+        Which these are, and what was made of them, to be let go before the next are asked for.
 
     Raises
     ------
@@ -65,17 +72,17 @@ def candidate_parts(
     first = 0
     while first < m:
         part = slice(first, min(m, first + size))
-        there = None
+        made: Result | None = None
         try:
             rows = y[part]
-            there = rows.array if isinstance(rows, DeviceRows) else gpu.put(rows)
+            made = make(rows.array if isinstance(rows, DeviceRows) else gpu.put(rows))
         except GpuMemoryError:
             if part.stop - first <= least:
                 raise
-        if there is not None:
-            yield part, there
+        if made is not None:
+            yield part, made
             first = part.stop
-        else:
+        else:  # out of reach of the error, which holds what it met
             gpu.let_go()
             size = max(least, (part.stop - first) // 2)
 
@@ -108,7 +115,8 @@ class PartedSearch:
     precision : Precision
         Of the first scores.
     memory_limit : int
-        Bytes that candidates, and chunks of rows, may take; 0 is half of what is free for each.
+        Bytes that candidates and chunks of rows may take together; 0 is three quarters of what is
+        free.
     """
 
     def __init__(
@@ -116,6 +124,7 @@ class PartedSearch:
     ) -> None:
         self._gpu, self._x, self._y = gpu, x, y
         self._metric, self._precision, self._limit = metric, precision, memory_limit
+        self._candidate_bytes = Candidates.bytes_a_row(y, precision)
         self._rechecked = self._exhaustive = 0
 
     def nearest(self, k: int, exclude_self: bool, *, only_one: bool = False) -> Neighbors:
@@ -125,9 +134,8 @@ class PartedSearch:
         for part, search in self._searches():
             if merged is None and part.stop == len(self._y):
                 distances, indices = self._empty((n, k), np.float32), self._empty((n, k), np.int32)
-                self._one(
-                    search, self._x, distances, indices, 0 if exclude_self else None, only_one
-                )
+                own = 0 if exclude_self else None
+                self._one(search, self._x, distances, indices, own, only_one)
                 self._note(search)
                 return Neighbors(distances, indices, self._rechecked, self._exhaustive)
             if merged is None:
@@ -158,7 +166,7 @@ class PartedSearch:
             whole = slice(0, n)
             cut = parts_of(whole, n, part) if exclude_self else [(whole, False)]
             pieces = [
-                search.radius(self._x[rows], limit, 0 if among else None, self._limit)
+                self._limited(search.radius, self._x[rows], limit, 0 if among else None)
                 for rows, among in cut
             ]
             counts = np.concatenate([np.diff(piece[0]) for piece in pieces])
@@ -177,19 +185,31 @@ class PartedSearch:
         return offsets, indices, distances
 
     def _searches(self) -> Iterator[tuple[slice, Search]]:
-        gpu, limit = self._gpu, self._limit
-        size = Candidates.bytes_a_row(self._y, self._precision)
-        for part, there in candidate_parts(gpu, self._y, size, limit):
-            yield part, Search(gpu, there, self._metric, self._precision)
-            del there
+        gpu, limit, size = self._gpu, self._limit, self._candidate_bytes
+
+        def make(there: Any) -> Search:
+            rest = max(1, limit - len(there) * size) if limit else 0
+            return Search(gpu, there, self._metric, self._precision, memory_limit=rest)
+
+        return candidate_parts(gpu, self._y, make, size, limit)
 
     def _one(
         self, search: Search, x: Any, distances: Any, indices: Any, own_row: int | None, one: bool
     ) -> None:
         if one:
-            search.assign(x, indices.reshape(-1), distances.reshape(-1), self._limit)
+            self._limited(search.assign, x, indices.reshape(-1), distances.reshape(-1))
         else:
-            search.topk(x, distances, indices, own_row, self._limit)
+            self._limited(search.topk, x, distances, indices, own_row)
+
+    def _limited(self, work: Callable[..., Result], *args: Any) -> Result:
+        """Do some work; where the limit leaves too little for it, say what limit would do."""
+        try:
+            return work(*args)
+        except MemoryError as error:
+            if not str(error).isdigit():
+                raise
+            rows, candidates = int(str(error)), len(self._y) * self._candidate_bytes
+            raise MemoryError(str(rows + min(rows, candidates))) from None
 
     def _note(self, search: Search) -> None:
         self._rechecked += search.rechecked

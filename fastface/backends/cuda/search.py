@@ -39,10 +39,14 @@ class Search:
         Distance.
     precision : Precision
         Of the first scores; where too many rows stay doubtful, finer ones follow.
+    memory_limit : int
+        Bytes that chunks of rows may take; 0 is half of what is free.
     """
 
-    def __init__(self, gpu: Gpu, y: Any, metric: str, precision: Precision) -> None:
-        self._gpu, self._metric = gpu, metric
+    def __init__(
+        self, gpu: Gpu, y: Any, metric: str, precision: Precision, *, memory_limit: int = 0
+    ) -> None:
+        self._gpu, self._metric, self._limit = gpu, metric, memory_limit
         self._candidates = Candidates(gpu, y, metric, precision)
         self.rechecked = self.exhaustive = 0
 
@@ -51,7 +55,6 @@ class Search:
         x: Any,
         labels: Any,
         distances: Any,
-        memory_limit: int,
     ) -> None:
         """Write the nearest candidate of every row, and how far it is unless that is None."""
 
@@ -59,7 +62,7 @@ class Search:
             return self._assign_chunk(chunk, with_distances=distances is not None)
 
         outputs = [labels] if distances is None else [labels, distances]
-        self._run(x, work, outputs, 20 * _MOST_SLICES + 12, memory_limit)
+        self._run(x, work, outputs, 20 * _MOST_SLICES + 12)
 
     def topk(
         self,
@@ -67,7 +70,6 @@ class Search:
         distances: Any,
         indices: Any,
         own_row: int | None,
-        memory_limit: int,
     ) -> None:
         """Write the nearest candidates of every row, nearest first.
 
@@ -79,13 +81,13 @@ class Search:
             return self._topk_chunk(chunk, -1 if own_row is None else first + own_row, k)
 
         scratch = 8 * _CAPACITY * _FEW_SLICES + 8 * k + 16
-        self._run(x, work, [distances, indices], scratch, memory_limit)
+        self._run(x, work, [distances, indices], scratch)
 
-    def _run(self, x: Any, work: Work, outputs: list[Any], scratch: int, memory_limit: int) -> None:
+    def _run(self, x: Any, work: Work, outputs: list[Any], scratch: int) -> None:
         c = self._candidates
         row = c.padded_dim * c.precision.operand.itemsize + FACTS.itemsize
         bytes_a_row = row + x.shape[1] * x.dtype.itemsize + scratch
-        in_chunks(self._gpu, x, work, outputs, bytes_a_row=bytes_a_row, memory_limit=memory_limit)
+        in_chunks(self._gpu, x, work, outputs, bytes_a_row=bytes_a_row, memory_limit=self._limit)
 
     def _slices(self, packed: Packed, most: int) -> tuple[int, int]:
         """Return slices of the candidates, so that few rows fill a GPU too, and tiles of one."""
@@ -97,6 +99,7 @@ class Search:
     def _assign_chunk(self, x: Any, *, with_distances: bool) -> Steps:
         gpu, c = self._gpu, self._candidates
         packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         slices, each = self._slices(packed, _MOST_SLICES)
         scores = gpu.empty((slices, 3, packed.rows_padded), np.float32)
@@ -134,12 +137,13 @@ class Search:
             *(labels, distances),
             **types,
         )
-        self._count(c, n, *(yield [packed.errors, counters]))
+        self._count(c, n, *(yield [counters]))
         return [labels] if distances is None else [labels, distances]
 
     def _topk_chunk(self, x: Any, first_query: int, k: int) -> Steps:
         gpu, c = self._gpu, self._candidates
         packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         slices, each = self._slices(packed, _FEW_SLICES)
         entries = gpu.empty((slices, packed.rows_padded, _CAPACITY), np.uint64)
@@ -178,12 +182,11 @@ class Search:
             *(first_query, distances, indices),
             **types,
         )
-        self._count(c, n, *(yield [packed.errors, counters]))
+        self._count(c, n, *(yield [counters]))
         return [distances, indices]
 
-    def _count(self, c: Candidates, n: int, errors: NDArray[Any], counters: NDArray[Any]) -> None:
+    def _count(self, c: Candidates, n: int, counters: NDArray[Any]) -> None:
         """Note the rows that went to the definition; make scores finer if they are many."""
-        _refuse(errors)
         exhaustive, decided = map(int, counters)
         self.rechecked += decided
         self.exhaustive += exhaustive
@@ -192,7 +195,7 @@ class Search:
             self._candidates = Candidates(self._gpu, c.y, self._metric, Precision.TF32X3)
 
     def radius(
-        self, x: Any, limit: float, own_row: int | None, memory_limit: int
+        self, x: Any, limit: float, own_row: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return CSR offsets, indices and distances of candidates within a key `limit`.
 
@@ -205,7 +208,7 @@ class Search:
             pieces[first] = yield from steps
             return []
 
-        self._run(x, work, [], 40, memory_limit)
+        self._run(x, work, [], 40)
         found = [pieces[first] for first in sorted(pieces)]
         counts = np.concatenate([np.diff(piece[0]) for piece in found])
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -217,6 +220,7 @@ class Search:
     ) -> Generator[Sequence[Any], list[NDArray[Any]], tuple[NDArray[Any], ...]]:
         gpu, c = self._gpu, self._candidates
         packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         counts, offsets = gpu.empty(n, np.int64), gpu.empty(n + 1, np.int64)
 
@@ -237,8 +241,7 @@ class Search:
 
         screen(None)
         self._scan(counts, offsets)
-        errors, total = yield [packed.errors, offsets[n:]]
-        _refuse(errors)
+        (total,) = yield [offsets[n:]]
         near = max(1, int(total[0]))
         indices, distances = gpu.empty(near, np.int32), gpu.zeros(near, np.float32)
         screen(indices)
