@@ -35,7 +35,7 @@ def neighbor_weights(distances: NDArray[np.float32], k: int, sigma: float) -> ND
     for face in range(n):
         total = 1.0
         for place in range(k):
-            distance = float(distances[face, place])
+            distance = np.float64(distances[face, place])  # float() would keep float32
             weights[face, place + 1] = math.exp(-distance * distance / sigma)
             total += weights[face, place + 1]
         scale = 1 / total

@@ -20,6 +20,7 @@ from fastface.validation import check_device
 __all__ = ["GraphOnGpu", "open_graph"]
 
 _BLOCK = 128
+_WARP = 32
 _NEIGHBOR_BLOCK = 64
 _REMEDY = "use device='cpu', which gives the same results"
 
@@ -207,7 +208,8 @@ class GraphOnGpu:
             ) from error
 
     def _run(self, kernel: Any, n: int, *args: Any) -> None:
-        self._launch(kernel, max(1, -(-n // _BLOCK)), _BLOCK, *args)
+        threads = min(_BLOCK, -(-max(1, n) // _WARP) * _WARP)
+        self._launch(kernel, -(-max(1, n) // threads), threads, *args)
 
     def _launch(self, kernel: Any, blocks: int, threads: int, *args: Any) -> None:
         kernel[blocks, threads](*args)
