@@ -1,85 +1,109 @@
 """Kernels and k-means on a GPU: parity with the CPU to the bit, then speed beside GPU peers.
 
-Without a GPU it says what is missing and ends.
+Without a GPU it says what is missing and ends.  Writes ``results/gpu.json`` and a plot.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastface
-from benchmarks.harness import compare, print_table, write_results
+from benchmarks.gpu_peers import PEERS, Call, Task, peer_calls
+from benchmarks.harness import RESULTS, Timing, compare, print_table, ratios, write_results
 from benchmarks.rows import flat_faces
 from fastface.backends import get_backend
 from fastface.errors import BackendUnavailableError, MissingDependencyError
 
-PEERS = {"cuml": "cuml", "faiss-gpu": "faiss", "torch": "torch", "flashlib": "flashlib"}
+DTYPES = (np.float16, np.float32, np.float64)
+METRICS = ("sqeuclidean", "euclidean", "cosine", "inner_product")
 
 
-def check_bits(x: np.ndarray, k: int, device: str) -> None:
-    """Stop where the GPU's answers are not those of the CPU, to the bit."""
-    centers = x[:k].copy()
-    for call in (
-        lambda where: fastface.assign(x, centers, device=where),
-        lambda where: fastface.nearest_neighbors(
-            x[:2000], centers, n_neighbors=min(k, 10), device=where
-        ),
-    ):
-        for one, other in zip(call(device), call("cpu"), strict=True):
-            if one.tobytes() != other.tobytes():
-                raise SystemExit("parity failed: the GPU and the CPU differ")
-    options: dict[str, Any] = {"init": centers, "n_init": 1, "max_iter": 3, "tol": 0.0}
-    ours, theirs = (fastface.KMeans(k, device=d, **options).fit(x) for d in (device, "cpu"))
-    if ours.cluster_centers_.tobytes() != theirs.cluster_centers_.tobytes():
-        raise SystemExit("parity failed: k-means on the GPU and the CPU differ")
+def _bits(result: Any) -> list[bytes]:
+    if hasattr(result, "indptr"):
+        return [part.tobytes() for part in (result.data, result.indices, result.indptr)]
+    return [part.tobytes() for part in (result if isinstance(result, tuple) else (result,))]
 
 
-def candidates(
-    x: np.ndarray, k: int, n_iter: int, device: str, peers: Sequence[str]
-) -> dict[str, Callable[[], object]]:
-    """Everybody makes `n_iter` iterations of k-means from the same centers."""
-    start = x[np.random.default_rng(1).permutation(len(x))[:k]].copy()
-    fixed: dict[str, Any] = {"init": start, "n_init": 1, "max_iter": n_iter, "tol": 0.0}
-    calls: dict[str, Callable[[], object]] = {
-        f"fastface {device}": lambda: fastface.KMeans(k, device=device, **fixed).fit(x),
-        "fastface cpu": lambda: fastface.KMeans(k, **fixed).fit(x),
+def check_bits(x: np.ndarray, k: int, device: str) -> int:
+    """Stop where the GPU's answers are not those of the CPU, to the bit; return how many agree."""
+    centers, few = x[:k].copy(), x[:2000]
+    k_near = min(k, 10)
+    checks: dict[str, Any] = {}
+    for metric, dtype in itertools.product(METRICS, DTYPES):
+        rows, candidates = few.astype(dtype), centers.astype(dtype)
+        near = float(
+            fastface.nearest_neighbors(rows[:50], candidates, n_neighbors=k_near, metric=metric)[
+                0
+            ].max()
+        )
+        options: dict[str, Any] = {"metric": metric}
+        for name, call in {
+            "assign": lambda d, r=rows, c=candidates, o=options: fastface.assign(
+                r, c, device=d, **o
+            ),
+            "nearest_neighbors": lambda d, r=rows, c=candidates, o=options: (
+                fastface.nearest_neighbors(r, c, n_neighbors=k_near, device=d, **o)
+            ),
+            "radius_neighbors": lambda d, r=rows, c=candidates, o=options, e=near: (
+                fastface.radius_neighbors(r[:200], c, radius=e, device=d, **o)
+            ),
+            "pairwise_distances": lambda d, r=rows, c=candidates, o=options: (
+                fastface.pairwise_distances(r[:200], c, device=d, **o)
+            ),
+        }.items():
+            checks[f"{name}, {metric}, {np.dtype(dtype).name}"] = call
+    checks["assign, all rows"] = lambda d: fastface.assign(x, centers, device=d)
+
+    def fit(where: str, init: Any, metric: str) -> tuple[np.ndarray, ...]:
+        options: dict[str, Any] = {"n_init": 1, "max_iter": 3, "tol": 0.0, "random_state": 0}
+        model = fastface.KMeans(k, device=where, init=init, metric=metric, **options).fit(x)
+        return model.cluster_centers_, model.labels_, np.float64(model.inertia_)
+
+    checks["k-means"] = lambda d: fit(d, centers, "sqeuclidean")
+    checks["k-means++, cosine"] = lambda d: fit(d, "k-means++", "cosine")
+    for name, call in checks.items():
+        if _bits(call(device)) != _bits(call("cpu")):
+            raise SystemExit(f"parity failed: {name}: the GPU and the CPU differ")
+    return len(checks)
+
+
+def own_calls(task: Task, device: str) -> dict[str, Call]:
+    """Return the same iterations by fastface: rows on the GPU, rows of the host, and the CPU."""
+    fixed: dict[str, Any] = {"init": task.start, "n_init": 1, "max_iter": task.n_iter, "tol": 0.0}
+    there = get_backend(device).rows(get_backend(device).to_device(task.x)).array
+
+    def fit(rows: Any, where: str) -> Call:
+        return lambda: fastface.KMeans(len(task.start), device=where, **fixed).fit(rows)
+
+    return {
+        f"fastface {device}": fit(there, device),
+        f"fastface {device}, rows of the host": fit(task.x, device),
+        "fastface cpu": fit(task.x, "cpu"),
     }
-    if "cuml" in peers:
-        from cuml.cluster import KMeans as Theirs
 
-        calls["cuml"] = lambda: Theirs(n_clusters=k, **fixed).fit(x)
-    if "faiss-gpu" in peers:
-        import faiss
 
-        if faiss.get_num_gpus():
-            options = {"niter": n_iter, "gpu": True, "max_points_per_centroid": len(x)}
-            calls["faiss-gpu"] = lambda: faiss.Kmeans(x.shape[1], k, **options).train(
-                x, init_centroids=start
-            )
-    if "torch" in peers:
-        import torch
+def plot(timings: Mapping[str, Timing], flops: float, title: str, path: Path) -> None:
+    """Draw TFLOP/s, with the slowest and the fastest round."""
+    from matplotlib.figure import Figure
 
-        if torch.cuda.is_available():
-            there = torch.from_numpy(x).cuda()
-
-            def lloyd() -> None:
-                centers = torch.from_numpy(start).cuda()
-                for _ in range(n_iter):
-                    scores = there @ centers.T - 0.5 * (centers * centers).sum(1)
-                    labels = scores.argmax(1)
-                    sums = torch.zeros_like(centers).index_add_(0, labels, there)
-                    counts = torch.bincount(labels, minlength=k).clamp(min=1)
-                    centers = sums / counts[:, None]
-                torch.cuda.synchronize()
-
-            calls["torch"] = lloyd
-    return calls
+    names = sorted(timings, key=lambda name: timings[name].median, reverse=True)
+    rates = [flops / timings[name].median / 1e12 for name in names]
+    low = [rate - flops / timings[n].max / 1e12 for n, rate in zip(names, rates, strict=True)]
+    high = [flops / timings[n].min / 1e12 - rate for n, rate in zip(names, rates, strict=True)]
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    colors = ["tab:orange" if name.startswith("fastface") else "tab:blue" for name in names]
+    axes.barh(names, rates, xerr=[low, high], color=colors)
+    axes.set_xlabel("TFLOP/s (2 n K d over the time; higher is better)")
+    axes.set_title(title)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,29 +120,37 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.smoke:
         args.rows, args.clusters, args.iterations, args.rounds = 3000, 20, 2, 1
+    names = {"all": list(PEERS), "none": []}.get(args.peers, args.peers.split(","))
+    if unknown := set(names) - set(PEERS):
+        parser.error(f"unknown peers {sorted(unknown)}; choose some of {', '.join(PEERS)}")
     try:
         device = get_backend(args.device).name
     except (BackendUnavailableError, MissingDependencyError) as error:
         print(f"nothing to measure: {error}")
         return 0
-    names = list(PEERS) if args.peers == "all" else args.peers.split(",")
-    peers = [name for name in names if name in PEERS and find_spec(PEERS[name])]
-    for name in set(names) & set(PEERS) - set(peers):
-        print(f"peer {name} is not installed: left out", file=sys.stderr)
     x = flat_faces(args.rows, args.features)
-    check_bits(x[:50_000], args.clusters, device)
-    print("parity: the same bits as the CPU")
-    timings = compare(
-        candidates(x, args.clusters, args.iterations, device, peers), rounds=args.rounds
-    )
-    work = 2.0 * args.rows * args.features * args.clusters * args.iterations
+    agreed = check_bits(x[:50_000], args.clusters, device)
+    print(f"parity: the same bits as the CPU in {agreed} comparisons")
+
+    chosen = np.random.default_rng(1).permutation(len(x))[: args.clusters]
+    task = Task(x, x[chosen].copy(), args.iterations)
+    peers, left_out = peer_calls(task, names)
+    for name, reason in left_out.items():
+        print(f"peer {name} is left out: {reason}")
+    timings = compare({**own_calls(task, device), **peers}, rounds=args.rounds)
+    ours = next(iter(timings))
+    times = ratios(timings, against=ours)
     print_table(
-        ["who", "seconds", "TFLOP/s"],
+        ["who", "seconds", "TFLOP/s", f"times as fast as {ours}"],
         [
-            [name, f"{timing.median:.3f}", f"{work / timing.median / 1e12:.2f}"]
-            for name, timing in timings.items()
+            [name, f"{t.median:.3f}", f"{task.flops / t.median / 1e12:.3g}", f"{times[name]:.3g}"]
+            for name, t in timings.items()
         ],
     )
-    seconds = {name: timing.median for name, timing in timings.items()}
-    print(write_results("gpu", {**vars(args), "seconds": seconds}, peers=peers))
+    title = f"k-means, {args.rows} x {args.features} rows, {args.clusters} clusters"
+    picture = RESULTS / "gpu.png"
+    plot(timings, task.flops, title, picture)
+    found = {"timings": timings, "ratios": times, "flops": task.flops, "left_out": left_out}
+    print(picture)
+    print(write_results("gpu", {**vars(args), "parity": agreed, **found}, peers=list(PEERS)))
     return 0

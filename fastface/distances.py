@@ -2,6 +2,9 @@
 
 Every answer equals the definition in `fastface.backends.reference` to the bit, on every instruction
 set and with any number of threads; ties go to the lowest index.
+
+Arrays of NumPy, PyTorch, CuPy, and others that speak DLPack or the array interfaces, are read where
+they lie, on a GPU too, and results are arrays of the library and place that `X` came from.
 """
 
 from __future__ import annotations
@@ -12,22 +15,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastface.backends.places import Origin, choose_device
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.prepared import Prepared
 from fastface.validation import (
     check_bytes,
+    check_device_matrix,
     check_integer,
     check_matrix,
     check_metric,
     check_same_width,
+    gpu_of,
     refuse_values,
 )
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-    from fastface.backends.protocol import Backend
 
 __all__ = ["assign", "nearest_neighbors", "pairwise_distances", "radius_neighbors"]
 
@@ -48,26 +52,44 @@ class _Call:
         n_threads: int | None,
         memory_limit: int | str | None = None,
     ) -> None:
-        self.x = check_matrix(X, name="X", any_layout=True)
         self.names = ("X", y_name)
         self.metric = check_metric(metric)
         self.n_threads = resolve_threads(n_threads)
         self.memory_limit = (
             0 if memory_limit is None else check_bytes(memory_limit, name="memory_limit")
         )
-        self.backend: Backend | Prepared
-        if isinstance(Y, Prepared):
-            Y.check_use(metric=metric, device=device)
-            self.y, self.backend = Y.rows, Y
+        prepared = Y if isinstance(Y, Prepared) else None
+        others = None if prepared is not None or Y is X else Y
+        device = choose_device(device, {"X": X, y_name: others})
+        self.x: Any
+        self.y: Any
+        self.x, self.y = self._checked(X, "X"), None
+        if prepared is None and others is not None:
+            self.y = self._checked(others, y_name)
+        self.backend: Any  # a Backend, or Prepared in its place
+        self.origin = Origin(X)
+        if prepared is not None:
+            prepared.check_use(metric=metric, device=device)
+            self.y, self.backend = prepared.rows, prepared
         else:
-            self.y = (
-                self.x if Y is None or Y is X else check_matrix(Y, name=y_name, any_layout=True)
-            )
             self.backend = get_backend(device)
+            if gpu_of(X):
+                self.x = self.backend.rows(X)
+                self.y = None if self.y is None else self.backend.rows(others)
+            if self.y is None:
+                self.y = self.x
         check_same_width(self.x, self.y, names=self.names)
         if not self.backend.checks_values:
             refuse_values(self.x, "X")
             refuse_values(self.y, y_name)
+
+    @staticmethod
+    def _checked(array: Any, name: str) -> Any:
+        """Return an array of the host as a matrix; look at one on a GPU, and leave it there."""
+        if gpu_of(array) is None:
+            return check_matrix(array, name=name, any_layout=True)
+        check_device_matrix(array, name=name)
+        return array
 
     def run(self, kernel: Callable[[], Result]) -> Result:
         """Call a kernel, naming the argument that it refuses."""
@@ -105,8 +127,8 @@ def assign(
         Centers, or what `fastface.prepare` made of them.
     metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
         Distance.  The inner product counts as a distance with its sign turned.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the arrays lie on, else the CPU.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
     memory_limit : int or str, optional
@@ -143,7 +165,8 @@ def assign(
             memory_limit=call.memory_limit,
         )
     )
-    return found.indices[:, 0], found.distances[:, 0]
+    give = call.origin.give
+    return give(found.indices.reshape(-1)), give(found.distances.reshape(-1))
 
 
 def nearest_neighbors(
@@ -171,8 +194,8 @@ def nearest_neighbors(
         Distance.
     exclude_self : bool
         Never return row i of `Y` for row i of `X`; duplicates of it in other rows are returned.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the arrays lie on, else the CPU.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
     memory_limit : int or str, optional
@@ -214,7 +237,7 @@ def nearest_neighbors(
             memory_limit=call.memory_limit,
         )
     )
-    return found.distances, found.indices
+    return call.origin.give(found.distances), call.origin.give(found.indices)
 
 
 def radius_neighbors(
@@ -242,8 +265,8 @@ def radius_neighbors(
         Distance.
     exclude_self : bool
         Never return row i of `Y` for row i of `X`.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the arrays lie on, else the CPU.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
     memory_limit : int or str, optional
@@ -259,8 +282,6 @@ def radius_neighbors(
     InvalidInputError
         If an array, a name or `radius` cannot be used, or `memory_limit` is too small.
     """
-    from scipy.sparse import csr_matrix
-
     call = _Call(
         X,
         Y,
@@ -287,7 +308,9 @@ def radius_neighbors(
             memory_limit=call.memory_limit,
         )
     )
-    return csr_matrix((distances, indices, offsets), shape=(len(call.x), len(call.y)))
+    shape = len(call.x), len(call.y)
+    found: csr_matrix = call.origin.give_sparse(distances, indices, offsets, shape)
+    return found
 
 
 def pairwise_distances(
@@ -295,7 +318,7 @@ def pairwise_distances(
     Y: ArrayLike | None = None,
     *,
     metric: str = "euclidean",
-    out: NDArray[np.float32] | None = None,
+    out: Any = None,
     device: str = "auto",
     n_threads: int | None = None,
 ) -> NDArray[np.float32]:
@@ -314,8 +337,8 @@ def pairwise_distances(
         Distance.
     out : ndarray of float32, shape (n_samples, n_candidates), optional
         C-contiguous array to write into, a memory map for instance.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the arrays lie on, else the CPU.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
 
@@ -330,21 +353,32 @@ def pairwise_distances(
         If an array or a name cannot be used.
     """
     call = _Call(X, Y, y_name="Y", metric=metric, device=device, n_threads=n_threads)
-    shape = (len(call.x), len(call.y))
-    if out is None:
-        out = np.empty(shape, dtype=np.float32)
-    elif (
-        not isinstance(out, np.ndarray)
-        or out.shape != shape
-        or out.dtype != np.float32
-        or not (out.flags.c_contiguous and out.flags.writeable)
-    ):
-        raise InvalidInputError(
-            f"out must be a writeable C-contiguous float32 array of shape {shape}"
-        )
-    target: NDArray[Any] = out
-    backend = get_backend(device)
+    target = _target(out, call.x, (len(call.x), len(call.y)))
     call.run(
-        lambda: backend.pairwise(call.x, call.y, call.metric, out=target, n_threads=call.n_threads)
+        lambda: call.backend.pairwise(
+            call.x, call.y, call.metric, out=target, n_threads=call.n_threads
+        )
     )
-    return out
+    result: NDArray[np.float32] = call.origin.give(target) if out is None else out
+    return result
+
+
+def _target(out: Any, rows: Any, shape: tuple[int, int]) -> Any:
+    """Return what a matrix of distances is written to: it has to lie where the rows do."""
+    on_gpu = gpu_of(rows) is not None
+    if out is None:
+        return rows.empty(shape, np.float32) if on_gpu else np.empty(shape, dtype=np.float32)
+    if on_gpu and gpu_of(out, "out"):
+        check_device_matrix(out, name="out")
+        facts = out.__cuda_array_interface__
+        if tuple(facts["shape"]) == shape and np.dtype(facts["typestr"]) == np.float32:
+            return out
+    elif not on_gpu and hasattr(out, "__dlpack__") and not gpu_of(out, "out"):
+        target = np.asarray(out)
+        wanted = target.flags.c_contiguous and target.flags.writeable
+        if target.shape == shape and target.dtype == np.float32 and wanted:
+            return target
+    where = " on the GPU of the rows" if on_gpu else ""
+    raise InvalidInputError(
+        f"out must be a writeable C-contiguous float32 array of shape {shape}{where}"
+    )

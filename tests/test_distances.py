@@ -290,3 +290,34 @@ def test_threadpoolctl_limits_the_kernels() -> None:
             assert fastface.get_num_threads() == before
     finally:
         fastface.set_num_threads(None)
+
+
+def test_tensors_come_in_and_go_out() -> None:
+    """Without a copy: PyTorch's memory is what NumPy sees."""
+    torch = pytest.importorskip("torch", reason="the extra 'test' brings PyTorch")
+    x = np.random.default_rng(0).standard_normal((30, 6)).astype(np.float32)
+    tensor = torch.from_numpy(x)
+    for found, expected in zip(
+        (*fastface.assign(tensor, tensor[:4]), fastface.pairwise_distances(tensor, tensor[::2])),
+        (*fastface.assign(x, x[:4]), fastface.pairwise_distances(x, x[::2])),
+        strict=True,
+    ):
+        assert isinstance(found, torch.Tensor)
+        assert found.numpy().tobytes() == expected.tobytes()
+    out = torch.empty(30, 30)
+    assert fastface.pairwise_distances(tensor, out=out) is out
+    assert out.numpy().tobytes() == fastface.pairwise_distances(x).tobytes()
+    near = fastface.radius_neighbors(tensor, radius=0.3)
+    within = fastface.radius_neighbors(x, radius=0.3)
+    assert near.layout == torch.sparse_csr
+    assert near.values().numpy().tobytes() == within.data.tobytes()
+    assert near.col_indices().tolist() == within.indices.tolist()
+    assert near.crow_indices().tolist() == within.indptr.tolist()
+    labels = fastface.KMeans(3, random_state=0).fit_predict(tensor)
+    assert isinstance(labels, torch.Tensor)
+    with pytest.raises(InvalidInputError, match=r"X asks for gradients.*detach\(\)"):
+        fastface.assign(tensor.clone().requires_grad_(), tensor)
+    with pytest.raises(InvalidInputError, match=r"X has dtype torch.bfloat16; allowed are float16"):
+        fastface.assign(tensor.to(torch.bfloat16), tensor)
+    with pytest.raises(InvalidInputError, match=r"neither a CPU nor an NVIDIA GPU|cannot be read"):
+        fastface.assign(tensor.to("meta"), tensor)

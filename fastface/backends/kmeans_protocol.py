@@ -24,11 +24,6 @@ class Seeder(Protocol):
     1 / scale: an integer, so that potentials of partitions add up exactly.
     """
 
-    @property
-    def nearest(self) -> NDArray[np.float64]:
-        """Return the distance of every row to the nearest center so far."""
-        ...
-
     def begin(self, center: Matrix) -> float:
         """Take the first center; return the largest weighted distance to it."""
         ...

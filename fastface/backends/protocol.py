@@ -1,11 +1,13 @@
 """What every backend offers: the seam between public functions and kernels.
 
 Matrices are aligned float16, float32 or float64 of any strides; the two of one call may differ in
-dtype.  Every method is *defined* by `fastface.backends.reference`; other backends return the same
-bits.  A backend with ``checks_values`` looks for NaN, infinity and overflow while it reads, and
-raises FloatingPointError("queries") or FloatingPointError("candidates"); for one without, the
-caller has looked.  ``memory_limit`` bounds what a call allocates beside its inputs and outputs, in
-bytes, zero leaving it to the backend; MemoryError carries the bytes needed.
+dtype.  What `rows` makes of an array on a GPU is as good for the backend of that GPU, and its
+answers are then arrays there.  Every method is *defined* by `fastface.backends.reference`; other
+backends return the same bits.  A backend with ``checks_values`` looks for NaN, infinity and
+overflow while it reads, and raises FloatingPointError("queries") or
+FloatingPointError("candidates"); for one without, the caller has looked.  ``memory_limit`` bounds
+what a call allocates beside its inputs and outputs, in bytes, zero leaving it to the backend;
+MemoryError carries the bytes needed.
 """
 
 from __future__ import annotations
@@ -90,6 +92,10 @@ class Backend(Protocol):
         self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int
     ) -> None:
         """Write every distance into `out` of shape (len(X), len(Y))."""
+        ...
+
+    def rows(self, X: Any) -> Any:
+        """Return rows as the kernels read them: those on a GPU stay where they are."""
         ...
 
     def to_device(self, array: Matrix) -> Matrix:

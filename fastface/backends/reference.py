@@ -18,7 +18,7 @@ from fastface.backends.protocol import Neighbors
 if TYPE_CHECKING:
     from fastface.backends.reference_kmeans import ReferenceKMeans
 
-__all__ = ["ReferenceBackend", "distance_keys"]
+__all__ = ["ReferenceBackend", "distance_keys", "pair_keys"]
 
 Matrix = NDArray[Any]
 _LANES = 16
@@ -64,15 +64,30 @@ def distance_keys(X: Matrix, Y: Matrix, metric: str) -> NDArray[np.float64]:
         if metric == "inner_product":
             keys[i] = -_dots(x, wide_y)
         elif y_norms is not None:
-            x_norm = _norms(x[None])[0]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                cosine = 1.0 - _dots(x, wide_y) / (x_norm * y_norms)
-            zero = (x_norm == 0.0) | (y_norms == 0.0)
-            keys[i] = np.where(zero, 1.0, np.clip(cosine, 0.0, 2.0))
+            keys[i] = _cosine_keys(_dots(x, wide_y), _norms(x[None]), y_norms)
         else:
             difference = x - wide_y
             keys[i] = _fixed_order_sum(difference * difference)
     return keys
+
+
+def pair_keys(X: Matrix, Y: Matrix, metric: str) -> NDArray[np.float64]:
+    """Return the `distance_keys` of every row of X to the row of Y beside it, shape (len(X),)."""
+    x, y = X.astype(np.float64), Y.astype(np.float64)
+    if metric == "inner_product":
+        return -_dots(x, y)
+    if metric == "cosine":
+        return _cosine_keys(_dots(x, y), _norms(x), _norms(y))
+    return _fixed_order_sum((x - y) * (x - y))
+
+
+def _cosine_keys(
+    dots: NDArray[np.float64], x_norms: NDArray[np.float64], y_norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = 1.0 - dots / (x_norms * y_norms)
+    zero = (x_norms == 0.0) | (y_norms == 0.0)
+    return np.where(zero, 1.0, np.clip(cosine, 0.0, 2.0))
 
 
 def _fused_multiply_add(
@@ -209,6 +224,10 @@ class ReferenceBackend:
         with np.errstate(over="ignore", invalid="ignore"):
             out[...], doubtful = _float32_distances(X, Y, metric)
         out[doubtful] = _to_distances(distance_keys(X, Y, metric)[doubtful], metric)
+
+    def rows(self, X: Matrix) -> Matrix:
+        """Return `X`."""
+        return X
 
     def to_device(self, array: Matrix) -> Matrix:
         """Return `array`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from typing import TYPE_CHECKING
 
 from fastface.backends.protocol import Backend
-from fastface.errors import BackendUnavailableError, InvalidInputError
-from fastface.validation import check_integer
+from fastface.errors import BackendUnavailableError
+from fastface.validation import check_device, check_integer
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,8 +23,10 @@ __all__ = [
     "resolve_threads",
     "set_isa",
     "set_num_threads",
+    "tell_choice",
 ]
 
+_log = logging.getLogger("fastface")
 _num_threads: int | None = None
 
 
@@ -85,7 +88,8 @@ def get_backend(device: str = "auto") -> Backend:
     Parameters
     ----------
     device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
-        ``"auto"`` is the C++ implementation.  ``"cuda"`` is an NVIDIA GPU, through CuPy.
+        ``"auto"`` is the C++ implementation, and the log ``fastface`` says so once.  ``"cuda"`` is
+        an NVIDIA GPU, through CuPy.
         ``"reference"`` is the slow NumPy definition.
 
     Raises
@@ -95,22 +99,27 @@ def get_backend(device: str = "auto") -> Backend:
     InvalidInputError
         If no such device is known.
     """
-    if device == "reference":
+    kind, _ = check_device(device, also=("reference",))
+    if kind == "reference":
         from fastface.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
-    if device in ("auto", "cpu"):
-        get_kernels()
-        from fastface.backends.cpu import CpuBackend
-
-        return CpuBackend()
-    if isinstance(device, str) and device.partition(":")[0] == "cuda":
+    if kind == "cuda":
         from fastface.backends.cuda.backend import CudaBackend
 
         return CudaBackend.open(device)
-    raise InvalidInputError(
-        f"unknown device {device!r}; choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'reference'"
-    )
+    if kind == "auto":
+        tell_choice("on the CPU", "rows of the host go to a GPU with device='cuda'")
+    get_kernels()
+    from fastface.backends.cpu import CpuBackend
+
+    return CpuBackend()
+
+
+@cache
+def tell_choice(where: str, remark: str) -> None:
+    """Say in the log, once for each place, where ``device="auto"`` led."""
+    _log.info("device='auto': computing %s; %s", where, remark)
 
 
 def available_isas() -> tuple[str, ...]:

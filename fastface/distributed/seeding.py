@@ -124,11 +124,6 @@ class _DistributedSeeder:
         self._potentials: list[int] = []
         self._evaluated: list[list[int]] = []
 
-    @property
-    def nearest(self) -> NDArray[np.float64]:
-        """Not to be had: the distances stay on the workers."""
-        raise NotImplementedError("distances stay on the workers")
-
     def begin(self, center: Matrix) -> float:
         """Take the first center; return the largest weighted distance to it."""
         self._chosen = [center[0]]

@@ -14,6 +14,7 @@ from fastface import _kernels
 from fastface.graph import NeighborGraph
 from fastface.identities.constraints import Constraints
 from fastface.identities.numbering import by_first_appearance
+from fastface.identities.on_gpu import open_graph
 
 __all__ = ["chinese_whispers"]
 
@@ -25,6 +26,7 @@ def chinese_whispers(
     constraints: Constraints | None = None,
     max_sweeps: int = 100,
     seed: int = 0,
+    device: str = "cpu",
 ) -> NDArray[np.int64]:
     """Group faces that are nearer than a threshold.
 
@@ -40,6 +42,9 @@ def chinese_whispers(
         Most passes over all faces.
     seed : int
         Of the order in which faces are visited.
+    device : str
+        ``"cuda"`` is a GPU.  The labels are the same: faces that do not see each other are visited
+        together.
 
     Returns
     -------
@@ -47,10 +52,14 @@ def chinese_whispers(
         Labels, numbered by first appearance.
     """
     constraints = constraints or Constraints(graph.n_samples)
-    links = graph.symmetric(below=threshold)
+    on_gpu = open_graph(device, graph)
+    links = (graph if on_gpu is None else on_gpu).symmetric(below=threshold)
     links.data = np.ones(links.nnz)
     links = constraints.between_items(links)
     order = np.random.Generator(np.random.Philox(seed)).permutation(constraints.n_items)
+    if on_gpu is not None:
+        found = on_gpu.chinese_whispers(links, constraints.incidence, order, max_sweeps)
+        return by_first_appearance(found[constraints.items])
     labels = _kernels.chinese_whispers(
         links.indptr.astype(np.int64),
         links.indices.astype(np.int32),

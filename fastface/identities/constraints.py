@@ -132,10 +132,15 @@ class Constraints:
     @cached_property
     def of_items(self) -> _kernels.Exclusions:
         """Exclusions of every item."""
+        return _compiled(self.incidence) if self.has_items else self.of_faces
+
+    @cached_property
+    def incidence(self) -> csr_matrix:
+        """Which exclusions every item takes part in, shape (n_items, n_exclusions)."""
         if not self.has_items:
-            return self.of_faces
+            return self._of_faces
         faces, ids = self._of_faces.nonzero()
-        return _compiled(_incidence(self.items[faces], ids, self.n_items, self._of_faces.shape[1]))
+        return _incidence(self.items[faces], ids, self.n_items, self._of_faces.shape[1])
 
     def between_items(self, links: csr_matrix) -> csr_matrix:
         """Add up links between faces to links between items, without those inside an item."""

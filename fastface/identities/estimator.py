@@ -54,7 +54,8 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     random_state : int
         Of methods that draw.
     device : str
-        Where the graph is built.
+        Where the graph is built, and, with ``"cuda"``, where the links of ``"fc-es"``, the groups
+        of ``"chinese-whispers"`` and ``"components"`` are found.  Results do not depend on it.
     n_threads : int, optional
         Threads.  Results do not depend on it.
     callback : callable, optional
@@ -303,6 +304,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             n_people=self.n_people,
             random_state=self.random_state,
             n_threads=resolve_threads(self.n_threads),
+            device=self.device,
         )
 
     def _tell(self, step: str) -> None:

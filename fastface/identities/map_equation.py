@@ -27,6 +27,7 @@ from fastface.identities.kernel import (
     neighbor_shares,
 )
 from fastface.identities.numbering import by_first_appearance
+from fastface.identities.on_gpu import open_graph
 
 __all__ = ["code_length", "communities", "fc_es", "kernel_links", "map_equation", "probable_links"]
 
@@ -48,6 +49,7 @@ def probable_links(
     cutoff: float = DLIB_CUTOFF,
     theta: float = THETA,
     n_threads: int = 1,
+    device: str = "cpu",
 ) -> csr_matrix:
     """Return the links of FC-ES, added up over both directions.
 
@@ -61,18 +63,25 @@ def probable_links(
         Least edge probability: higher makes smaller groups.
     n_threads : int
         Threads.
+    device : str
+        ``"cuda"`` is a GPU.  The links are the same.
 
     Returns
     -------
     scipy.sparse.csr_matrix of float32, shape (n_samples, n_samples)
     """
     k = min(N_NEIGHBORS, graph.n_neighbors)
-    offsets, columns, values = _kernels.probable_links(
-        *lists(graph), k, SIGMA * cutoff**2, theta, n_threads
-    )
-    shape = (graph.n_samples, graph.n_samples)
-    links = csr_matrix((values, columns, offsets), shape=shape)
-    return (links + links.T).tocsr()
+    on_gpu = open_graph(device, graph)
+    if on_gpu is not None:
+        links = on_gpu.probable_links(k, SIGMA * cutoff**2, theta)
+    else:
+        offsets, columns, values = _kernels.probable_links(
+            *lists(graph), k, SIGMA * cutoff**2, theta, n_threads
+        )
+        shape = (graph.n_samples, graph.n_samples)
+        links = csr_matrix((values, columns, offsets), shape=shape)
+    both: csr_matrix = (links + links.T).tocsr()
+    return both
 
 
 def _network(links: csr_matrix) -> Network:
@@ -223,6 +232,7 @@ def fc_es(
     theta: float = THETA,
     seed: int = 0,
     n_threads: int = 1,
+    device: str = "cpu",
 ) -> NDArray[np.int64]:
     """Group faces by FC-ES.
 
@@ -240,11 +250,13 @@ def fc_es(
         Of the search.
     n_threads : int
         Threads; the result does not depend on them.
+    device : str
+        Where the links are found.
 
     Returns
     -------
     ndarray of int64, shape (n_samples,)
         Labels, numbered by first appearance.
     """
-    links = probable_links(graph, cutoff=cutoff, theta=theta, n_threads=n_threads)
+    links = probable_links(graph, cutoff=cutoff, theta=theta, n_threads=n_threads, device=device)
     return communities(links, constraints=constraints, seed=seed)[0]

@@ -53,6 +53,8 @@ class Task:
         Of methods that draw.
     n_threads : int
         Results do not depend on it.
+    device : str
+        Where links and components are found, and faces whisper; neither do they on this.
     """
 
     rows: NDArray[np.float32]
@@ -62,6 +64,7 @@ class Task:
     n_people: int | None
     random_state: int
     n_threads: int
+    device: str = "cpu"
 
 
 def _overlap_linkage(task: Task) -> NDArray[np.int64]:
@@ -93,13 +96,18 @@ def _fc_es(task: Task) -> NDArray[np.int64]:
         constraints=task.constraints,
         seed=task.random_state,
         n_threads=task.n_threads,
+        device=task.device,
     )
 
 
 def _chinese_whispers(task: Task) -> NDArray[np.int64]:
     threshold = WHISPERS_THRESHOLD * task.cutoff
     return chinese_whispers(
-        task.graph, threshold=threshold, constraints=task.constraints, seed=task.random_state
+        task.graph,
+        threshold=threshold,
+        constraints=task.constraints,
+        seed=task.random_state,
+        device=task.device,
     )
 
 
@@ -119,7 +127,10 @@ def _hdbscan(task: Task) -> NDArray[np.int64]:
 
 def _components(task: Task) -> NDArray[np.int64]:
     return components(
-        task.graph, threshold=COMPONENTS_THRESHOLD * task.cutoff, constraints=task.constraints
+        task.graph,
+        threshold=COMPONENTS_THRESHOLD * task.cutoff,
+        constraints=task.constraints,
+        device=task.device,
     )
 
 

@@ -17,6 +17,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastface.backends.kmeans_protocol import KMeansKernels
+from fastface.backends.places import Origin, choose_device, on_host
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.kmeans.lloyd import ExhaustiveAssigner, InertiaSum, Problem, Watch
@@ -29,7 +30,7 @@ from fastface.kmeans.parameters import (
     check_weights,
 )
 from fastface.kmeans.rows import RowBlocks, parse_memory
-from fastface.validation import check_integer
+from fastface.validation import check_device_matrix, check_integer, gpu_of
 
 __all__ = ["BaseKMeans", "center_dtype"]
 
@@ -68,8 +69,16 @@ class BaseKMeans(
         check_init(self.init)
         parse_memory(self.memory_limit)
 
-    def _check_rows(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
-        """Return `X` as a C-contiguous matrix of floats, not yet looked into."""
+    def _check_rows(self, X: ArrayLike, *, reset: bool) -> Any:
+        """Return `X` as a C-contiguous matrix of floats, not yet looked into.
+
+        Rows on a GPU stay there; the kernels run where they are.
+        """
+        if gpu_of(X, "X"):
+            check_device_matrix(X)
+            rows = self._backend(X).rows(X)
+            validate_data(self, rows, reset=reset, skip_check_array=True)
+            return rows
         if issparse(X):
             raise InvalidInputError(
                 "sparse data is not supported: pass a dense array (X.toarray())"
@@ -120,10 +129,22 @@ class BaseKMeans(
         grouping: int = 4 * self.n_clusters * X.shape[1] * 8  # of centers, before the first bounds
         return max(0, limit - limit // _CHUNK_SHARE - self._state_bytes(X) - grouping)
 
-    def _kernels(self) -> KMeansKernels:
-        backend = get_backend(self.device)
+    def _backend(self, rows: Any) -> Any:
+        """Return the `Backend` that serves rows where they are."""
+        return get_backend(choose_device(self.device, {"X": rows}))
+
+    def _kernels(self, rows: Any) -> KMeansKernels:
+        backend = self._backend(rows)
         self.device_ = backend.name
-        return backend.kmeans
+        kernels: KMeansKernels = backend.kmeans
+        return kernels
+
+    @staticmethod
+    def _give(result: Any, X: Any, rows: Any) -> Any:
+        """Return a result as an array of the library and place of `X`, which became `rows`."""
+        if gpu_of(rows) and gpu_of(result) is None:
+            result = rows.bring(result)
+        return Origin(X).give(result)
 
     def _threads(self) -> int:
         return resolve_threads(self.n_threads)
@@ -137,7 +158,7 @@ class BaseKMeans(
     def _given_centers(self, centers: Any, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return centers somebody else chose, checked."""
         array: NDArray[Any] = check_array(
-            centers, dtype=center_dtype(dtype), copy=True, order="C", input_name="init"
+            on_host(centers), dtype=center_dtype(dtype), copy=True, order="C", input_name="init"
         )
         wanted = {"number of clusters": self.n_clusters}
         wanted["number of features of the data"] = n_features
@@ -156,7 +177,7 @@ class BaseKMeans(
         weights = check_weights(sample_weight, rows)
         return Problem.over(
             self._blocks(rows),
-            self._kernels(),
+            self._kernels(rows),
             self.metric,
             weights,
             n_threads=self._threads(),
@@ -182,9 +203,12 @@ class BaseKMeans(
         Returns
         -------
         ndarray of int32, shape (n_samples,)
-            Index of the nearest center, the lowest among equals.
+            Index of the nearest center, the lowest among equals; an array of the library and
+            place of `X`, as all results are.
         """
-        return self._labels_of(self._problem(X))
+        problem = self._problem(X)
+        labels: NDArray[np.int32] = self._give(self._labels_of(problem), X, problem.rows.X)
+        return labels
 
     def fit_predict(
         self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
@@ -205,10 +229,13 @@ class BaseKMeans(
         ndarray of int32, shape (n_samples,)
             Labels.
         """
-        labels: NDArray[np.int32] = self.fit(X, sample_weight=sample_weight).labels_
-        return labels
+        labels = self.fit(X, sample_weight=sample_weight).labels_
+        if gpu_of(X):
+            labels = self._backend(X).rows(X).bring(labels)
+        given: NDArray[np.int32] = Origin(X).give(labels)
+        return given
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:
+    def transform(self, X: ArrayLike) -> Any:
         """Return the distance of every row to every center.
 
         Parameters
@@ -223,12 +250,16 @@ class BaseKMeans(
         """
         problem = self._problem(X)
         metric = "euclidean" if self.metric == "sqeuclidean" else "cosine"
-        backend = get_backend(self.device)
-        shape = (len(problem.rows), len(self.cluster_centers_))
-        out = np.empty(shape, center_dtype(problem.rows.X.dtype))
+        rows: Any = problem.rows.X
+        backend = self._backend(rows)
+        shape = (len(rows), len(self.cluster_centers_))
+        dtype = center_dtype(rows.dtype)
+        on_gpu = gpu_of(rows) is not None and dtype == np.float32
+        out = rows.empty(shape, dtype) if on_gpu else np.empty(shape, dtype)
         for part, chunk in problem.rows:
-            if out.dtype == np.float64:
-                out[part] = cdist(chunk, self.cluster_centers_, metric)  # type: ignore[call-overload]
+            if dtype == np.float64:
+                here = np.asarray(chunk)
+                out[part] = cdist(here, self.cluster_centers_, metric)  # type: ignore[call-overload]
                 continue
             backend.pairwise(
                 chunk.astype(np.float32, copy=False),
@@ -237,7 +268,7 @@ class BaseKMeans(
                 out=out[part],
                 n_threads=problem.n_threads,
             )
-        return out
+        return self._give(out, X, rows)
 
     def fit_transform(
         self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None

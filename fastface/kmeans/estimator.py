@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastface.backends.registry import get_backend
 from fastface.kmeans.assigners import make_assigner
 from fastface.kmeans.base import BaseKMeans
 from fastface.kmeans.judge import ClusteringQuality, Judge
@@ -67,8 +66,8 @@ class KMeans(BaseKMeans):
         Threads; by default `fastface.get_num_threads`.
     memory_limit : int or str, optional
         Bytes, or a text such as ``"1GiB"``, that the fit may take beyond an array in memory.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the rows lie on, else the CPU.
     callback : callable, optional
         Called with an `IterationReport` after every iteration.
     checkpoint : str or path, optional
@@ -152,7 +151,8 @@ class KMeans(BaseKMeans):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.  A memory-mapped array is read in order, a chunk at a time.
+            Rows.  A memory-mapped array is read in order, a chunk at a time; an array on a GPU
+            stays there.  Attributes are arrays of NumPy whatever the rows are.
         y : object
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
@@ -188,12 +188,16 @@ class KMeans(BaseKMeans):
         if is_array_like(self.init):
             given = self._given_centers(self.init, rows.shape[1], rows.dtype)
         problem = Problem.over(
-            self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
+            self._blocks(rows),
+            self._kernels(rows),
+            self.metric,
+            weights,
+            n_threads=self._threads(),
         )
         assigner = make_assigner(algorithm, problem, self.n_clusters, self._spare_bytes(rows))
         judge = None
         if self.compute_quality:
-            judge = Judge(problem, get_backend(self.device), self.n_clusters)
+            judge = Judge(problem, self._backend(rows), self.n_clusters)
         owner = LocalRows(
             problem,
             assigner,

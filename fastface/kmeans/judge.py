@@ -99,8 +99,9 @@ class Judge:
         """Return the labels of a chunk."""
         p = self._problem
         found = self._backend.topk(chunk, self._centers, 2, self._metric, n_threads=p.n_threads)
-        labels = np.ascontiguousarray(found.indices[:, 0])
-        own, other = found.distances.astype(np.float64).T
+        indices, distances = map(self._backend.to_host, (found.indices, found.distances))
+        labels = np.ascontiguousarray(indices[:, 0])
+        own, other = distances.astype(np.float64).T
         weights = np.ones(len(chunk)) if p.weights is None else p.weights[part]
         score = np.divide(other - own, other, out=np.zeros(len(own)), where=other > 0.0)
         self._silhouette.add(weights * score)

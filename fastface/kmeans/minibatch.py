@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastface.backends.places import as_given
 from fastface.kmeans.base import BaseKMeans, center_dtype
 from fastface.kmeans.batch_run import BatchReport, BatchRun
 from fastface.kmeans.batches import BatchState, batch_step
@@ -71,8 +72,8 @@ class MiniBatchKMeans(BaseKMeans):
         Threads; by default `fastface.get_num_threads`.
     memory_limit : int or str, optional
         Bytes, or a text such as ``"1GiB"``, that the fit may take beyond an array in memory.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the rows lie on, else the CPU.
     callback : callable, optional
         Called with a `BatchReport` after every batch.
     checkpoint : str or path, optional
@@ -187,7 +188,11 @@ class MiniBatchKMeans(BaseKMeans):
         self._check_size(len(rows))
         weights = check_weights(sample_weight, rows)
         problem = Problem.over(
-            self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
+            self._blocks(rows),
+            self._kernels(rows),
+            self.metric,
+            weights,
+            n_threads=self._threads(),
         )
         draws = Draws(self.random_state)
         run = BatchRun(self, problem, draws)
@@ -228,7 +233,7 @@ class MiniBatchKMeans(BaseKMeans):
             sample = problem if size >= n else self._some_rows(problem, own, size, Purpose.SAMPLE)
             if callable(self.init):
                 state = own.numpy_state(Purpose.CALLABLE)
-                found = self.init(sample.rows.X, self.n_clusters, random_state=state)
+                found = self.init(as_given(sample.rows.X), self.n_clusters, random_state=state)
                 centers = self._given_centers(found, rows.X.shape[1], rows.X.dtype)
             else:
                 centers = find_start(
@@ -300,7 +305,11 @@ class MiniBatchKMeans(BaseKMeans):
         rows = self._check_rows(X, reset=first)
         weights = check_weights(sample_weight, rows)
         problem = Problem.over(
-            self._blocks(rows), self._kernels(), self.metric, weights, n_threads=self._threads()
+            self._blocks(rows),
+            self._kernels(rows),
+            self.metric,
+            weights,
+            n_threads=self._threads(),
         )
         if first:
             self._check_size(len(rows))

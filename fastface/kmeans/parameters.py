@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight
 
+from fastface.backends.places import on_host
 from fastface.errors import InvalidInputError
 from fastface.validation import check_integer
 
@@ -90,7 +91,7 @@ def check_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64] | 
     """
     if sample_weight is None:
         return None
-    weights: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    weights: NDArray[np.float64] = _check_sample_weight(on_host(sample_weight), X, dtype=np.float64)
     if (weights < 0.0).any():
         raise InvalidInputError(
             f"sample_weight holds negative values, the smallest is {weights.min():g}: weights"

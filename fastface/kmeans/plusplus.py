@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
+from fastface.backends.places import Origin, choose_device
 from fastface.backends.registry import get_backend, resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.kmeans.parameters import METRICS, check_choice, check_weights
 from fastface.kmeans.randomness import Draws
 from fastface.kmeans.rows import RowBlocks, measure
 from fastface.kmeans.seeding import SeedingRows, greedy_plus_plus
-from fastface.validation import check_integer
+from fastface.validation import check_device_matrix, check_integer, gpu_of
 
 __all__ = ["kmeans_plusplus"]
 
@@ -54,8 +55,8 @@ def kmeans_plusplus(
         Distance.
     n_threads : int, optional
         Threads; by default `fastface.get_num_threads`.
-    device : {"auto", "cpu", "reference"}
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Where to compute; ``"auto"`` is the GPU that the rows lie on, else the CPU.
 
     Returns
     -------
@@ -71,9 +72,15 @@ def kmeans_plusplus(
     """
     if issparse(X):
         raise InvalidInputError("sparse data is not supported: pass a dense array (X.toarray())")
-    rows: NDArray[Any] = check_array(
-        X, dtype=[np.float64, np.float32, np.float16], order="C", ensure_all_finite=False
-    )
+    backend = get_backend(choose_device(device, {"X": X}))
+    rows: Any
+    if gpu_of(X):
+        check_device_matrix(X)
+        rows = backend.rows(X)
+    else:
+        rows = check_array(
+            X, dtype=[np.float64, np.float32, np.float16], order="C", ensure_all_finite=False
+        )
     check_integer(n_clusters, name="n_clusters", low=1)
     if len(rows) < n_clusters:
         raise InvalidInputError(f"n_samples={len(rows)} should be >= n_clusters={n_clusters}.")
@@ -85,8 +92,11 @@ def kmeans_plusplus(
             f" length of n_samples {len(rows)}."
         )
     weights = check_weights(sample_weight, rows)
-    kernels, threads = get_backend(device).kmeans, resolve_threads(n_threads)
+    kernels, threads = backend.kmeans, resolve_threads(n_threads)
     measure(RowBlocks(rows), kernels, threads)
     seeding = SeedingRows(rows, weights, check_choice(metric, "metric", METRICS), kernels, threads)
     indices = greedy_plus_plus(seeding, n_clusters, Draws(random_state), n_trials=n_local_trials)
-    return rows[indices], indices
+    centers, origin = rows[indices], Origin(X)
+    if gpu_of(X):
+        return origin.give(rows.bring(centers)), origin.give(rows.bring(indices))
+    return origin.give(centers), origin.give(indices)

@@ -166,8 +166,9 @@ def measure(rows: RowBlocks, kernels: KMeansKernels, n_threads: int) -> ColumnRa
         found = kernels.column_range(chunk, n_threads=n_threads)
         if not (found <= _LARGEST).all():
             row, column = _first_bad(chunk)
+            value = np.asarray(chunk[row : row + 1])[0, column]
             raise InvalidInputError(
-                f"X[{rows.first_row + part.start + row}, {column}] is {chunk[row, column]}; values"
+                f"X[{rows.first_row + part.start + row}, {column}] is {value}; values"
                 f" must be finite (no NaN, no infinity) and at most {_LARGEST:g} in magnitude: drop"
                 " or repair such rows"
             )
@@ -178,7 +179,7 @@ def measure(rows: RowBlocks, kernels: KMeansKernels, n_threads: int) -> ColumnRa
 def _first_bad(X: NDArray[Any]) -> tuple[int, int]:
     """Return row and column of the first value that is none, a few rows at a time."""
     for start in range(0, len(X), _SEARCHED_ROWS):
-        block = X[start : start + _SEARCHED_ROWS].astype(np.float64)
+        block = np.asarray(X[start : start + _SEARCHED_ROWS]).astype(np.float64)
         rows, columns = np.nonzero(~(np.abs(block) <= _LARGEST))
         if len(rows):
             return start + int(rows[0]), int(columns[0])

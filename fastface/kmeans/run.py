@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from fastface.backends.places import as_given
 from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.kmeans.base import center_dtype
 from fastface.kmeans.checkpoint import Checkpoint, Progress, describe_init
@@ -135,7 +136,7 @@ class Run:
                     "a callable init wants all rows in one place; call it yourself, on a sample,"
                     " and pass the centers"
                 )
-            found = model.init(rows.problem.rows.X, model.n_clusters, random_state=state)
+            found = model.init(as_given(rows.problem.rows.X), model.n_clusters, random_state=state)
             return model._given_centers(found, rows.shape[1], rows.dtype)
         limit = parse_memory(model.memory_limit)
         most_rows = None

@@ -6,14 +6,14 @@ All that is asked of CUDA goes through here, so that tests can put another devic
 from __future__ import annotations
 
 import ctypes
-import re
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
+from fastface.errors import BackendUnavailableError, MissingDependencyError
+from fastface.validation import check_device
 
 __all__ = ["CudaDevice", "parse_device"]
 
@@ -21,7 +21,7 @@ _PURPOSE = "Running an engine"
 
 
 def parse_device(device: str) -> int | None:
-    """Return the number of a CUDA device, or None for the CPU.
+    """Return the number of a CUDA device, or None for the CPU and ``"auto"``.
 
     Parameters
     ----------
@@ -33,11 +33,8 @@ def parse_device(device: str) -> int | None:
     InvalidInputError
         If it is none of these.
     """
-    if device in ("auto", "cpu"):
-        return None
-    if match := re.fullmatch(r"cuda(?::(\d{1,3}))?", device):
-        return int(match[1] or 0)
-    raise InvalidInputError(f"device {device!r}: use 'auto', 'cpu', 'cuda' or 'cuda:1'")
+    kind, number = check_device(device)
+    return (number or 0) if kind == "cuda" else None
 
 
 class CudaDevice:

@@ -18,7 +18,7 @@ from cupy_stand_in import StandIn
 from fastface import KMeans
 from fastface.backends import registry
 from fastface.backends.cuda.backend import CudaBackend
-from fastface.backends.cuda.device import GpuError, GpuMemoryError, open_gpu
+from fastface.backends.cuda.device import Gpu, GpuError, GpuMemoryError, open_gpu
 from fastface.backends.cuda.programs import as_arguments, read_program
 from fastface.backends.cuda.tiles import Precision
 from fastface.backends.reference import ReferenceBackend
@@ -134,20 +134,49 @@ def test_scores_get_finer_where_too_much_is_doubtful(stand_in: StandIn) -> None:
     assert packed == chunks + 2, "candidates were packed once more, as something finer"
 
 
-def test_rows_on_the_gpu_stay_there(stand_in: StandIn) -> None:
-    x, y = awkward(50, 20, 8, np.float32)
+def test_candidates_that_do_not_fit_come_in_parts(stand_in: StandIn) -> None:
+    """With equal distances across parts, which only the definition tells apart."""
+    rng = np.random.default_rng(5)
+    y = rng.integers(-2, 3, (300, 6)).astype(np.float32)
+    y[200:] += np.float32(1e-6) * rng.integers(-3, 4, (100, 6)).astype(np.float32)
+    y[270:] = y[100:130]
     backend = backend_on(stand_in)
-    there = backend.to_device(x)
-    before = stand_in.pinned_bytes
-    found = backend.assign(there, y, "sqeuclidean")
-    np.testing.assert_array_equal(found.indices, REFERENCE.assign(x, y, "sqeuclidean").indices)
-    assert stand_in.pinned_bytes - before == 50 * 8  # labels and distances, on their way back
-    assert backend.to_device(there) is there
-    assert backend.to_host(there).tobytes() == x.tobytes()
-    stand_in.foreign.add(there.ptr)
-    elsewhere = there[:]
-    with pytest.raises(InvalidInputError, match=r"lies on cuda:1.*say device='cuda:1'"):
-        backend.assign(elsewhere, y, "sqeuclidean")
+    expected = REFERENCE.topk(y, y, 4, "sqeuclidean", exclude_self=True)
+    backend.gpu.free_bytes = lambda: 2 * 200 * 250  # type: ignore[method-assign]
+    found = backend.topk(y, y, 4, "sqeuclidean", exclude_self=True)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    assert found.distances.tobytes() == expected.distances.tobytes()
+    assert [name for name, _ in stand_in.launches].count("sample_mean") == 2
+    labels = backend.assign(y[:50], y, "cosine")
+    np.testing.assert_array_equal(labels.indices, REFERENCE.assign(y[:50], y, "cosine").indices)
+    radius = float(expected.distances[:, 2].max())
+    within = backend.radius(y[:280], y, radius, "sqeuclidean", exclude_self=True)
+    for one, other in zip(
+        within, REFERENCE.radius(y[:280], y, radius, "sqeuclidean", exclude_self=True), strict=True
+    ):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    whole, parted = np.empty((20, 300), np.float32), np.empty((20, 300), np.float32)
+    REFERENCE.pairwise(y[:20], y, "euclidean", out=whole)
+    backend.pairwise(y[:20], y, "euclidean", out=parted)
+    assert parted.tobytes() == whole.tobytes()
+
+
+def test_copies_and_kernels_overlap(stand_in: StandIn) -> None:
+    """When a chunk is brought, the scores of the one before are under way on the other stream."""
+    x, y = awkward(700, 5, 8, np.float32)
+    stand_in.log.clear()
+    backend_on(stand_in).assign(x, y, "cosine", memory_limit=512 * 1000)
+    copies = [i for i, (what, _) in enumerate(stand_in.log) if what == "copy in"]
+    scores = [i for i, (what, _) in enumerate(stand_in.log) if what == "assign_scores"]
+    assert len(copies) == len(scores) == 3
+    lanes = [stand_in.log[i][1] for i in copies]
+    assert lanes == [stand_in.log[i][1] for i in scores]
+    assert len({0, *lanes}) == 3, "two streams, and neither is the default one"
+    for number in (0, 1):
+        launched, copied = scores[number], copies[number + 1]
+        assert launched < copied
+        assert ("wait", lanes[number]) not in stand_in.log[launched:copied]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -178,8 +207,12 @@ def test_what_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         open_gpu("cuda:first", StandIn())
     with pytest.raises(BackendUnavailableError, match="this machine has 1 GPUs"):
         open_gpu("cuda:1", StandIn())
+    with pytest.raises(BackendUnavailableError, match="no GPU"):
+        open_gpu("cuda", StandIn(devices=0))
     with pytest.raises(BackendUnavailableError, match=r"compute capability 7\.5"):
         open_gpu("cuda", StandIn(capability="75"))
+    with pytest.raises(BackendUnavailableError, match=r"serves CUDA 11\.4.*install cupy-cuda11x"):
+        open_gpu("cuda", StandIn(driver=11040))
     broken = StandIn()
 
     def no_driver() -> int:
@@ -242,6 +275,24 @@ def test_k_means(
     assert theirs.cluster_centers_.tobytes() == ours.cluster_centers_.tobytes()
     assert theirs.inertia_ == ours.inertia_
     assert theirs.n_iter_ == ours.n_iter_
+
+
+def test_k_means_of_rows_that_do_not_fit(
+    cuda_device: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((400, 6)).astype(np.float16)
+    options: dict[str, Any] = {"init": x[:70], "n_init": 1, "max_iter": 2, "metric": "cosine"}
+    ours = KMeans(70, **options).fit(x)
+    monkeypatch.setattr(Gpu, "free_bytes", lambda self: 8_000)
+    cuda_device.launches.clear()
+    theirs = KMeans(70, device="cuda", **options).fit(x)
+    assert theirs.labels_.tobytes() == ours.labels_.tobytes()
+    assert theirs.cluster_centers_.tobytes() == ours.cluster_centers_.tobytes()
+    assert theirs.inertia_ == ours.inertia_
+    assert [name for name, _ in cuda_device.launches].count("column_range") == 2
+    with pytest.raises(GpuMemoryError, match=r"k-means\+\+ wants all rows.*init='random'"):
+        KMeans(3, device="cuda").fit(x)
 
 
 def test_pruning_is_refused(cuda_device: StandIn) -> None:

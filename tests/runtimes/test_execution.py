@@ -262,7 +262,7 @@ def test_where_a_gpu_is_asked_for(tiny, cuda, trt, monkeypatch) -> None:
         with pytest.raises(kind, match=message):
             Embedder(tiny.onnx_path, **options)
 
-    refused(InvalidInputError, "use 'auto', 'cpu', 'cuda'", device="gpu")
+    refused(InvalidInputError, "choose one of 'auto', 'cpu', 'cuda'", device="gpu")
     refused(InvalidInputError, "'openvino' does not run on device 'cuda'", runtime="openvino",
             device="cuda")  # fmt: skip
     refused(InvalidInputError, "runs on GPUs", runtime="tensorrt", device="cpu")

@@ -20,7 +20,7 @@ import numpy as np
 from ptx_interpreter import DeviceMemory, Module, OutOfDeviceMemory
 from ptx_interpreter.nvrtc import CompileFailed, compile_ptx
 
-__all__ = ["StandIn"]
+__all__ = ["Array", "StandIn", "Tensor", "torch_over"]
 
 
 class OutOfMemoryError(MemoryError):
@@ -37,6 +37,9 @@ class CUDADriverError(RuntimeError):
 
 _modules: dict[str, Module] = {}
 _cache_folder: list[str] = []
+
+
+_LARGE = 64
 
 
 class _Nvrtc:
@@ -92,6 +95,7 @@ class Stream:
     def __init__(self, owner: StandIn, non_blocking: bool = False) -> None:
         self._owner = owner
         self._queue: deque[Callable[[], object]] = deque()
+        self.number = len(owner.streams)  # 0 is the default one
         owner.streams.append(self)
 
     def __enter__(self) -> Stream:
@@ -105,6 +109,7 @@ class Stream:
         self._queue.append(work)
 
     def synchronize(self) -> None:
+        self._owner.log.append(("wait", self.number))
         while self._queue:
             self._queue.popleft()()
 
@@ -119,7 +124,7 @@ class Array:
         self._base, self.ptr = base, ptr
         self._stream = owner.stream
         self.device = SimpleNamespace(id=owner.device_of(ptr))
-        self.flags = SimpleNamespace(c_contiguous=True)
+        self.strides: tuple[int, ...] | None = None
 
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape))
@@ -127,10 +132,42 @@ class Array:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"data": (self.ptr, False), "shape": self.shape, "typestr": self.dtype.str}
+        interface = {"data": (self.ptr, False), "shape": self.shape, "typestr": self.dtype.str}
+        return interface | {"strides": self.strides, "version": 3}
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(self, stream: Any = None) -> Array:
+        self._owner.stream.synchronize()  # CuPy lets the other stream wait for its current one
+        return self
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def reshape(self, *shape: int) -> Array:
+        rest = self.size // -math.prod(shape) if -1 in shape else 0
+        shape = tuple(rest if extent == -1 else extent for extent in shape)
+        assert math.prod(shape) == self.size
+        return Array(self._owner, shape, self.dtype, self, self.ptr)
+
+    def astype(self, dtype: Any) -> Array:
+        made = self._owner.empty(self.shape, dtype)
+        made.set(self.get().astype(dtype))
+        return made
+
+    def __setitem__(self, part: slice, values: Array) -> None:
+        target, memory = self[part], self._owner.memory
+        assert target.shape == values.shape
+        assert target.dtype == values.dtype
+
+        def copy() -> None:
+            self._owner.check_written(values.ptr, values.nbytes)
+            memory.write(
+                target.ptr, np.frombuffer(memory.read(values.ptr, values.nbytes), np.uint8)
+            )
+
+        self._owner.stream.later(copy)
 
     def __getitem__(self, part: slice) -> Array:
         start, stop, _ = part.indices(self.shape[0])
@@ -142,8 +179,11 @@ class Array:
         assert values.shape == self.shape
         assert values.dtype == self.dtype
         memory, ptr = self._owner.memory, self.ptr
-        if stream is None:  # pageable memory is read before the call returns
-            values = values.copy()
+        self._owner.copies_in += values.nbytes > _LARGE
+        if stream is None or not self._owner.is_pinned(values):
+            values = values.copy()  # pageable memory is read before the call returns
+        else:
+            self._owner.log.append(("copy in", stream.number))
         (stream or self._owner.stream).later(lambda: memory.write(ptr, values))
 
     def get(
@@ -157,6 +197,7 @@ class Array:
             self._owner.check_written(ptr, nbytes)
             target.reshape(-1).view(np.uint8)[:] = memory.read(ptr, nbytes)
 
+        assert blocking or self._owner.is_pinned(out), "only pinned memory is written later"
         stream = stream or self._owner.stream
         stream.later(copy)
         if blocking:
@@ -193,6 +234,7 @@ class Function:
 
         if owner.fail_in == name:
             run()
+        owner.log.append((name, owner.stream.number))
         self._owner.stream.later(run)
         del kept
 
@@ -208,17 +250,29 @@ class StandIn:
         How many devices to pretend; all have the one memory.
     """
 
-    def __init__(self, capacity: int = 64 << 20, devices: int = 1, capability: str = "80") -> None:
+    def __init__(
+        self,
+        capacity: int = 64 << 20,
+        devices: int = 1,
+        capability: str = "80",
+        driver: int = 13000,
+    ) -> None:
         self.memory = DeviceMemory(capacity)
+        self.log: list[tuple[str, int]] = []
         self.streams: list[Stream] = []
         self.stack: list[Stream] = [Stream(self)]
         self.launches: list[tuple[str, tuple[int, ...]]] = []
         self.fail_in: str | None = None
         self.foreign: set[int] = set()
         self.pinned_bytes = 0
+        self.copies_in = 0  # of more than a few bytes
+        self.pinned: list[bytearray] = []
+        self.external: list[tuple[int, int]] = []
         self._pool = SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=self.synchronize)
         self.cuda = SimpleNamespace(
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
+            get_current_stream=lambda: self.stream,
+            ExternalStream=self._external_stream,
             Device=lambda number: _Device(capability),
             alloc_pinned_memory=self._alloc_pinned,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -228,6 +282,8 @@ class StandIn:
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=lambda: devices,
+                driverGetVersion=lambda: driver,
+                runtimeGetVersion=lambda: 12080,
                 memGetInfo=lambda: (capacity - self.memory.used, capacity),
             ),
         )
@@ -265,14 +321,36 @@ class StandIn:
 
     def zeros(self, shape: Any, dtype: Any) -> Array:
         array = self.empty(shape, dtype)
-        array.set(np.zeros(array.shape, array.dtype))
+        memory, ptr, values = self.memory, array.ptr, np.zeros(array.shape, array.dtype)
+        self.stream.later(lambda: memory.write(ptr, values))
         return array
 
     def asarray(self, array: Any) -> Array:
         if isinstance(array, Array):
             return array
+        if isinstance(array, np.ndarray):
+            made = self.empty(array.shape, array.dtype)
+            made.set(array)
+            return made
         interface = array.__cuda_array_interface__
         return Array(self, interface["shape"], interface["typestr"], array, interface["data"][0])
+
+    def from_dlpack(self, array: Any) -> Array:
+        """Return what shares the memory."""
+        there = array.__dlpack__(stream=id(self.stream))
+        assert isinstance(there, Array)
+        return there
+
+    def take(self, array: Array, rows: Array, axis: int) -> Array:
+        assert axis == 0
+        values = array.get()[rows.get()]
+        made = self.empty(values.shape, values.dtype)
+        made.set(values)
+        return made
+
+    def _external_stream(self, ptr: int, device: int) -> Stream:
+        self.external.append((ptr, device))
+        return self.streams[ptr]
 
     def RawModule(self, *, path: str) -> SimpleNamespace:  # noqa: N802
         if path not in _modules:
@@ -282,7 +360,14 @@ class StandIn:
 
     def _alloc_pinned(self, nbytes: int) -> bytearray:
         self.pinned_bytes += nbytes
-        return bytearray(nbytes)
+        self.pinned.append(bytearray(nbytes))
+        return self.pinned[-1]
+
+    def is_pinned(self, values: np.ndarray) -> bool:
+        """Return whether an array lies in memory that was allocated for this."""
+        return any(
+            np.shares_memory(values, np.frombuffer(memory, np.uint8)) for memory in self.pinned
+        )
 
 
 class _Device:
@@ -294,3 +379,63 @@ class _Device:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Tensor:
+    """A tensor of PyTorch on the device."""
+
+    def __init__(self, array: Array, stream: Stream) -> None:
+        self.array, self.stream = array, stream
+        self.dtype, self.requires_grad = f"torch.{array.dtype}", False
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.array.__cuda_array_interface__
+
+    shape = property(lambda self: self.array.shape)
+    ndim = property(lambda self: self.array.ndim)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, stream: Any = None) -> Array:
+        self.stream.synchronize()
+        return self.array
+
+    def get(self) -> np.ndarray:
+        return self.array.get(stream=self.stream)
+
+    def to(self, dtype: str) -> Tensor:
+        with self.stream:
+            return Tensor(self.array.astype(dtype.partition(".")[2]), self.stream)
+
+
+Tensor.__module__ = "torch"
+
+
+def torch_over(owner: StandIn) -> SimpleNamespace:
+    """Return as much of PyTorch as fastface uses, with a current stream that is its own."""
+    stream = Stream(owner)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        with stream:
+            return Tensor(owner.asarray(values), stream)
+
+    def sparse_csr_tensor(
+        offsets: Tensor, columns: Tensor, values: Tensor, *, size: Any, check_invariants: bool
+    ) -> Any:
+        return SimpleNamespace(offsets=offsets, columns=columns, values=values, shape=size)
+
+    return SimpleNamespace(
+        Tensor=Tensor,
+        stream=stream,
+        tensor=tensor,
+        from_dlpack=lambda array: Tensor(owner.from_dlpack(array), stream),
+        sparse_csr_tensor=sparse_csr_tensor,
+        cuda=SimpleNamespace(
+            current_stream=lambda device: SimpleNamespace(cuda_stream=stream.number)
+        ),
+    )

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends.cuda.device import Gpu, open_gpu
+from fastface.backends.cuda.operands import FACTS
 from fastface.backends.cuda.pairwise import pairwise
-from fastface.backends.cuda.search import Search
+from fastface.backends.cuda.parts import PartedSearch, candidate_parts
+from fastface.backends.cuda.rows import DeviceRows
 from fastface.backends.cuda.tiles import Precision
 from fastface.backends.protocol import Neighbors
+from fastface.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from fastface.backends.cuda.kmeans import CudaKMeans
@@ -68,17 +71,11 @@ class CudaBackend:
     ) -> Neighbors:
         """Return the k nearest rows of Y for every row of X, at most 128 of them."""
         if k > _MOST_NEIGHBORS:
-            from fastface.errors import InvalidInputError
-
             raise InvalidInputError(
                 f"n_neighbors={k}: {self.name} finds at most {_MOST_NEIGHBORS}; use device='cpu'"
             )
-        with self.gpu.active():
-            search = Search(self.gpu, self.to_device(Y), metric, self._precision)
-            distances = np.empty((len(X), k), np.float32)
-            indices = np.empty((len(X), k), np.int32)
-            search.topk(self._rows(X), distances, indices, exclude_self, memory_limit)
-            return search.found(distances, indices)
+        with self.gpu.active(X):
+            return self._search(X, Y, metric, memory_limit).nearest(k, exclude_self)
 
     def assign(
         self,
@@ -90,11 +87,9 @@ class CudaBackend:
         memory_limit: int = 0,
     ) -> Neighbors:
         """Return the nearest center of every row."""
-        with self.gpu.active():
-            search = Search(self.gpu, self.to_device(centers), metric, self._precision)
-            labels, distances = np.empty(len(X), np.int32), np.empty(len(X), np.float32)
-            search.assign(self._rows(X), labels, distances, memory_limit)
-            return search.found(distances[:, None], labels[:, None])
+        with self.gpu.active(X):
+            search = self._search(X, centers, metric, memory_limit)
+            return search.nearest(1, exclude_self=False, only_one=True)
 
     def radius(
         self,
@@ -111,28 +106,43 @@ class CudaBackend:
         limit = float(radius)
         if metric == "euclidean":
             limit = -1.0 if radius < 0.0 else limit * limit
-        with self.gpu.active():
-            search = Search(self.gpu, self.to_device(Y), metric, self._precision)
-            return search.radius(self._rows(X), limit, exclude_self, memory_limit)
+        with self.gpu.active(X):
+            return self._search(X, Y, metric, memory_limit).radius(limit, exclude_self)
 
-    def pairwise(
-        self, X: Matrix, Y: Matrix, metric: str, *, out: NDArray[np.float32], n_threads: int = 1
-    ) -> None:
-        """Write every distance into `out`."""
-        with self.gpu.active():
-            pairwise(self.gpu, self._rows(X), self.to_device(Y), metric, out)
+    def pairwise(self, X: Matrix, Y: Matrix, metric: str, *, out: Any, n_threads: int = 1) -> None:
+        """Write every distance into `out`, which lies where the rows do."""
+        gpu = self.gpu
+        with gpu.active(X):
+            rows, columns = self.rows(X), self.rows(Y)
+            if gpu.is_device_array(out):  # all of its columns are on the GPU too
+                pairwise(gpu, rows, self.to_device(Y), metric, self.to_device(out))
+                return
+            size = 4 * Y.shape[1] + FACTS.itemsize + 8 + columns.dtype.itemsize * Y.shape[1]
+            for part, there in candidate_parts(gpu, columns, lambda there: there, size):
+                pairwise(gpu, rows, there, metric, out[:, part])
+                del there
+
+    def _search(self, X: Any, Y: Any, metric: str, memory_limit: int) -> PartedSearch:
+        rows, candidates = self.rows(X), self.rows(Y)
+        return PartedSearch(self.gpu, rows, candidates, metric, self._precision, memory_limit)
 
     def to_device(self, array: Any) -> Any:
         """Bring an array to the GPU, without a copy if it is there."""
-        if self.gpu.is_device_array(array):
-            there = self.gpu.adopt(array)
-            return there if there.flags.c_contiguous else there.copy()
-        return self.gpu.put(array)
+        if isinstance(array, DeviceRows):
+            return array.array
+        return self.gpu.adopt(array) if self.gpu.is_device_array(array) else self.gpu.put(array)
 
-    def _rows(self, X: Any) -> Any:
+    def rows(self, X: Any) -> Any:
         """Return rows that can be cut into chunks: on the GPU if they are there, else here."""
-        return self.to_device(X) if self.gpu.is_device_array(X) else np.ascontiguousarray(X)
+        if isinstance(X, DeviceRows):
+            return X
+        if self.gpu.is_device_array(X):
+            return DeviceRows(self.gpu, X)
+        return np.ascontiguousarray(X)
 
     def to_host(self, array: Any) -> Matrix:
         """Bring an array back to NumPy."""
-        return self.gpu.get(array) if self.gpu.is_device_array(array) else array
+        if not self.gpu.is_device_array(array):
+            return array  # type: ignore[no-any-return]
+        with self.gpu.active(array):
+            return self.gpu.get(self.to_device(array))

@@ -6,8 +6,10 @@ Every call of CuPy is here or goes through here.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastface.backends.cuda.compiling import CompilationError, machine_code
 from fastface.backends.cuda.programs import Define, Program, as_arguments, read_program
 from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
+from fastface.validation import check_device
 
 __all__ = ["Gpu", "GpuError", "GpuMemoryError", "open_gpu"]
 
@@ -51,10 +54,11 @@ def open_gpu(device: str, module: Any = None) -> Gpu:
     InvalidInputError
         If `device` is no such name.
     """
-    kind, _, ordinal = device.partition(":")
-    if kind != "cuda" or not (ordinal.isdecimal() or device == "cuda"):
-        raise InvalidInputError(f"unknown device {device!r}; a GPU is 'cuda', 'cuda:0', 'cuda:1'")
-    if module is None:
+    kind, number = check_device(device)
+    if kind != "cuda":
+        raise InvalidInputError(f"device {device!r} is no GPU; a GPU is 'cuda', 'cuda:0', 'cuda:1'")
+    given = module is not None
+    if not given:
         try:
             import cupy
         except ImportError:
@@ -69,18 +73,37 @@ def open_gpu(device: str, module: Any = None) -> Gpu:
             f"device={device!r}: the CUDA driver cannot be used ({error}); install or update"
             f" NVIDIA's driver, or {_REMEDY}"
         ) from error
-    number = int(ordinal or 0)
-    if number >= count:
+    if not count:
+        raise BackendUnavailableError(f"device={device!r}: this machine has no GPU; {_REMEDY}")
+    if (number or 0) >= count:
         raise BackendUnavailableError(
             f"device={device!r}: this machine has {count} GPUs, numbered from 0; {_REMEDY}"
         )
-    gpu = Gpu(module, number)
+    driver = int(module.cuda.runtime.driverGetVersion())
+    wanted = int(module.cuda.runtime.runtimeGetVersion())
+    if driver // 1000 < wanted // 1000:
+        raise BackendUnavailableError(
+            f"device={device!r}: the driver serves CUDA {_version(driver)}, and this CuPy was made"
+            f" for {_version(wanted)}: update NVIDIA's driver, or install"
+            f" cupy-cuda{driver // 1000}x in place of this CuPy, or {_REMEDY}"
+        )
+    gpu = Gpu(module, number or 0) if given else _shared_gpu(module, number or 0)
     if gpu.arch < _LEAST_ARCH:
         raise BackendUnavailableError(
             f"device={device!r} has compute capability {gpu.arch / 10}; the kernels need"
             f" {_LEAST_ARCH / 10} or newer (Ampere); {_REMEDY}"
         )
     return gpu
+
+
+@lru_cache(maxsize=64)
+def _shared_gpu(module: Any, number: int) -> Gpu:
+    """Return the one object for a GPU, which keeps what was compiled for it."""
+    return Gpu(module, number)
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 class Gpu:
@@ -107,9 +130,10 @@ class Gpu:
         return f"cuda:{self.number}"
 
     @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make this the GPU that arrays and launches are on."""
-        with self._device:
+    def active(self, rows: Any = None) -> Iterator[None]:
+        """Make this the GPU that arrays and launches are on, and the stream that of `rows`."""
+        stream = getattr(rows, "stream", None)
+        with self._device, nullcontext() if stream is None else stream:
             yield
 
     def free_bytes(self) -> int:
@@ -132,7 +156,8 @@ class Gpu:
         """Return a copy of a NumPy array, in the order of the current stream."""
         with self._in_words(f"a copy of an array of shape {array.shape}"):
             there = self._cp.empty(array.shape, array.dtype)
-            there.set(np.ascontiguousarray(array))
+            # In the order of the stream: the memory may be in use by what was begun there before.
+            there.set(np.ascontiguousarray(array), stream=self._cp.cuda.get_current_stream())
             return there
 
     def get(self, array: Any) -> NDArray[Any]:
@@ -148,9 +173,23 @@ class Gpu:
         array: NDArray[Any] = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
         return array
 
+    def wait(self) -> None:
+        """Wait for what was begun on the current stream."""
+        with self._in_words("waiting"):
+            self._cp.cuda.get_current_stream().synchronize()
+
     def stream(self) -> Any:
         """Return a new stream; ``with stream:`` makes it the current one."""
         return self._cp.cuda.Stream(non_blocking=True)
+
+    def stream_of(self, array: Any) -> Any:
+        """Return the stream on which the library of an array works; None is CuPy's current one."""
+        if type(array).__module__.partition(".")[0] != "torch":
+            return None
+        torch = sys.modules["torch"]
+        return self._cp.cuda.ExternalStream(
+            torch.cuda.current_stream(self.number).cuda_stream, self.number
+        )
 
     def is_device_array(self, array: object) -> bool:
         """Return whether an array lies on a GPU."""
@@ -159,18 +198,29 @@ class Gpu:
     def adopt(self, array: Any) -> Any:
         """Return a GPU array of CuPy, PyTorch or others as one of CuPy, without a copy.
 
+        What its library still does to it comes first: DLPack makes the current stream wait.
+
         Raises
         ------
         InvalidInputError
             If it lies on another GPU.
         """
-        there = self._cp.asarray(array)
+        if hasattr(type(array), "__dlpack__"):
+            there = self._cp.from_dlpack(array)
+        else:
+            there = self._cp.asarray(array)
         if there.device.id != self.number:
             raise InvalidInputError(
                 f"the array lies on cuda:{there.device.id}, the call runs on {self.name}: say"
                 f" device='cuda:{there.device.id}', or move the array"
             )
         return there
+
+    def take(self, array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return copies of some rows in NumPy."""
+        with self.active(), self._in_words(f"taking {len(rows)} rows"):
+            result: NDArray[Any] = self._cp.take(array, self._cp.asarray(rows), axis=0).get()
+            return result
 
     def let_go(self) -> None:
         """Give memory that is kept for later back to the GPU."""

@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 
 from fastface.backends.cuda.device import Gpu
-from fastface.backends.cuda.tiles import Precision, choose_tile
+from fastface.backends.cuda.tiles import Operand, Precision, choose_tile
 
-__all__ = ["FACTS", "METRIC_CODES", "Candidates", "Packed", "pack_queries", "padded", "storage"]
+__all__ = [
+    "FACTS",
+    "METRIC_CODES",
+    "Candidates",
+    "Packed",
+    "pack",
+    "pack_queries",
+    "padded",
+    "storage",
+]
 
 METRIC_CODES = {"sqeuclidean": 0, "euclidean": 1, "cosine": 2, "inner_product": 3}
 # struct RowFacts of operands.cu.
@@ -117,9 +126,27 @@ class Candidates:
             )
         self.biases = gpu.empty(padded(n, self.tile.columns), np.float32)
         self.bounds = gpu.zeros(2, np.float32)
-        self.packed = _pack(self, y, 1, self.biases, self.bounds)
+        self.packed = pack(
+            gpu,
+            y,
+            precision.operand,
+            self.metric,
+            self.tile.columns,
+            shift=self.shift,
+            largest=self.largest,
+            biases=self.biases,
+            bounds=self.bounds,
+        )
         if int(gpu.get(self.packed.errors)[0]):
             raise FloatingPointError("candidates")
+
+    @staticmethod
+    def bytes_a_row(y: Any, precision: Precision) -> int:
+        """Return what a candidate takes on the GPU: itself, and packed, finer too if need be."""
+        dim, finer = y.shape[1], Precision.TF32X3.operand
+        packed = precision.operand.padded_dim(dim) * precision.operand.itemsize
+        again = finer.padded_dim(dim) * finer.itemsize
+        return int(dim * y.dtype.itemsize + packed + again + 2 * (FACTS.itemsize + 4))
 
     def __len__(self) -> int:
         return int(self.y.shape[0])
@@ -127,15 +154,48 @@ class Candidates:
 
 def pack_queries(candidates: Candidates, x: Any) -> Packed:
     """Return rows packed as the candidates are; the caller looks at `Packed.errors`."""
-    return _pack(candidates, x, 0, None, None)
+    c = candidates
+    return pack(
+        c.gpu, x, c.precision.operand, c.metric, c.tile.rows, shift=c.shift, largest=c.largest
+    )
 
 
-def _pack(candidates: Candidates, x: Any, is_candidate: int, biases: Any, bounds: Any) -> Packed:
-    gpu, operand = candidates.gpu, candidates.precision.operand
+def pack(
+    gpu: Gpu,
+    x: Any,
+    operand: Operand,
+    metric: int,
+    tile_rows: int,
+    *,
+    shift: Any = None,
+    largest: Any = None,
+    biases: Any = None,
+    terms: Any = None,
+    bounds: Any = None,
+) -> Packed:
+    """Pack rows for the score tiles.
+
+    Parameters
+    ----------
+    gpu : Gpu
+        Where.
+    x : device array of shape (n, dim)
+        Rows, C-contiguous.
+    operand : Operand
+        How.
+    metric : int
+        One of `METRIC_CODES`.
+    tile_rows : int
+        Rows of a tile.
+    shift, largest : device array, optional
+        What is subtracted, and the largest square, of the candidates.
+    biases, terms, bounds : device array, optional
+        Written for candidates: what each adds to a score, and bounds on all of them; `terms` is
+        what each row of a matrix of distances adds.
+    """
     n, dim = x.shape
-    tile_rows = candidates.tile.columns if is_candidate else candidates.tile.rows
     rows = padded(n, tile_rows)
-    values = gpu.empty(rows * candidates.padded_dim * operand.itemsize, np.uint8)
+    values = gpu.empty(rows * operand.padded_dim(dim) * operand.itemsize, np.uint8)
     facts = gpu.empty(rows * FACTS.itemsize, np.uint8)
     errors = gpu.zeros(1, np.int32)
     gpu.launch(
@@ -143,8 +203,8 @@ def _pack(candidates: Candidates, x: Any, is_candidate: int, biases: Any, bounds
         "pack_rows",
         rows // _PACKED_ROWS,
         256,
-        *(x, dim, None, n, dim, candidates.padded_dim, candidates.metric, is_candidate),
-        *(candidates.shift, candidates.largest, values, facts, biases, None, bounds, errors),
+        *(x, dim, None, n, dim, operand.padded_dim(dim), metric, int(biases is not None)),
+        *(shift, largest, values, facts, biases, terms, bounds, errors),
         X_TYPE=storage(x),
         OPERAND=int(operand),
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends.cuda.device import Gpu
-from fastface.backends.cuda.lanes import in_chunks
+from fastface.backends.cuda.lanes import Steps, Work, in_chunks
 from fastface.backends.cuda.operands import FACTS, Candidates, Packed, pack_queries, storage
 from fastface.backends.cuda.tiles import Precision
-from fastface.backends.protocol import Neighbors
 
 __all__ = ["Search"]
 
@@ -39,52 +39,55 @@ class Search:
         Distance.
     precision : Precision
         Of the first scores; where too many rows stay doubtful, finer ones follow.
+    memory_limit : int
+        Bytes that chunks of rows may take; 0 is half of what is free.
     """
 
-    def __init__(self, gpu: Gpu, y: Any, metric: str, precision: Precision) -> None:
-        self._gpu, self._metric = gpu, metric
+    def __init__(
+        self, gpu: Gpu, y: Any, metric: str, precision: Precision, *, memory_limit: int = 0
+    ) -> None:
+        self._gpu, self._metric, self._limit = gpu, metric, memory_limit
         self._candidates = Candidates(gpu, y, metric, precision)
         self.rechecked = self.exhaustive = 0
 
     def assign(
         self,
         x: Any,
-        labels: NDArray[np.int32],
-        distances: NDArray[np.float32] | None,
-        memory_limit: int,
+        labels: Any,
+        distances: Any,
     ) -> None:
         """Write the nearest candidate of every row, and how far it is unless that is None."""
 
-        def work(chunk: Any, first: int) -> list[Any]:
+        def work(chunk: Any, first: int) -> Steps:
             return self._assign_chunk(chunk, with_distances=distances is not None)
 
-        outputs: list[NDArray[Any]] = [labels] if distances is None else [labels, distances]
-        self._run(x, work, outputs, 20 * _MOST_SLICES + 12, memory_limit)
+        outputs = [labels] if distances is None else [labels, distances]
+        self._run(x, work, outputs, 20 * _MOST_SLICES + 12)
 
     def topk(
         self,
         x: Any,
-        distances: NDArray[np.float32],
-        indices: NDArray[np.int32],
-        exclude_self: bool,
-        memory_limit: int,
+        distances: Any,
+        indices: Any,
+        own_row: int | None,
     ) -> None:
-        """Write the nearest candidates of every row, nearest first."""
+        """Write the nearest candidates of every row, nearest first.
+
+        Candidate ``own_row + i`` is left out for row i, unless `own_row` is None.
+        """
         k = indices.shape[1]
 
-        def work(chunk: Any, first: int) -> list[Any]:
-            return self._topk_chunk(chunk, first if exclude_self else -1, k)
+        def work(chunk: Any, first: int) -> Steps:
+            return self._topk_chunk(chunk, -1 if own_row is None else first + own_row, k)
 
         scratch = 8 * _CAPACITY * _FEW_SLICES + 8 * k + 16
-        self._run(x, work, [distances, indices], scratch, memory_limit)
+        self._run(x, work, [distances, indices], scratch)
 
-    def _run(
-        self, x: Any, work: Any, outputs: list[NDArray[Any]], scratch: int, memory_limit: int
-    ) -> None:
+    def _run(self, x: Any, work: Work, outputs: list[Any], scratch: int) -> None:
         c = self._candidates
         row = c.padded_dim * c.precision.operand.itemsize + FACTS.itemsize
         bytes_a_row = row + x.shape[1] * x.dtype.itemsize + scratch
-        in_chunks(self._gpu, x, work, outputs, bytes_a_row=bytes_a_row, memory_limit=memory_limit)
+        in_chunks(self._gpu, x, work, outputs, bytes_a_row=bytes_a_row, memory_limit=self._limit)
 
     def _slices(self, packed: Packed, most: int) -> tuple[int, int]:
         """Return slices of the candidates, so that few rows fill a GPU too, and tiles of one."""
@@ -93,15 +96,10 @@ class Search:
         each = -(-tiles // wanted)
         return -(-tiles // each), each
 
-    def _pack(self, x: Any) -> Packed:
-        packed = pack_queries(self._candidates, x)
-        if int(self._gpu.get(packed.errors)[0]):
-            raise FloatingPointError("queries")
-        return packed
-
-    def _assign_chunk(self, x: Any, *, with_distances: bool) -> list[Any]:
+    def _assign_chunk(self, x: Any, *, with_distances: bool) -> Steps:
         gpu, c = self._gpu, self._candidates
-        packed = self._pack(x)
+        packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         slices, each = self._slices(packed, _MOST_SLICES)
         scores = gpu.empty((slices, 3, packed.rows_padded), np.float32)
@@ -139,12 +137,13 @@ class Search:
             *(labels, distances),
             **types,
         )
-        self._count(counters, n)
+        self._count(c, n, *(yield [counters]))
         return [labels] if distances is None else [labels, distances]
 
-    def _topk_chunk(self, x: Any, first_query: int, k: int) -> list[Any]:
+    def _topk_chunk(self, x: Any, first_query: int, k: int) -> Steps:
         gpu, c = self._gpu, self._candidates
-        packed = self._pack(x)
+        packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         slices, each = self._slices(packed, _FEW_SLICES)
         entries = gpu.empty((slices, packed.rows_padded, _CAPACITY), np.uint64)
@@ -183,43 +182,45 @@ class Search:
             *(first_query, distances, indices),
             **types,
         )
-        self._count(counters, n)
+        self._count(c, n, *(yield [counters]))
         return [distances, indices]
 
-    def _count(self, counters: Any, n: int) -> None:
+    def _count(self, c: Candidates, n: int, counters: NDArray[Any]) -> None:
         """Note the rows that went to the definition; make scores finer if they are many."""
-        exhaustive, decided = (int(count) for count in self._gpu.get(counters))
+        exhaustive, decided = map(int, counters)
         self.rechecked += decided
         self.exhaustive += exhaustive
-        c = self._candidates
-        if exhaustive * _TOO_MANY > n and c.precision in (Precision.BF16, Precision.TF32):
+        coarse = c.precision in (Precision.BF16, Precision.TF32) and c is self._candidates
+        if coarse and exhaustive * _TOO_MANY > n:
             self._candidates = Candidates(self._gpu, c.y, self._metric, Precision.TF32X3)
 
-    def found(self, distances: NDArray[np.float32], indices: NDArray[np.int32]) -> Neighbors:
-        """Return what was found, with the counts."""
-        return Neighbors(distances, indices, self.rechecked, self.exhaustive)
-
     def radius(
-        self, x: Any, limit: float, exclude_self: bool, memory_limit: int
+        self, x: Any, limit: float, own_row: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-        """Return CSR offsets, indices and distances of candidates within a key `limit`."""
-        pieces: list[tuple[NDArray[Any], ...]] = []
+        """Return CSR offsets, indices and distances of candidates within a key `limit`.
 
-        def work(chunk: Any, first: int) -> list[Any]:
-            pieces.append(self._radius_chunk(chunk, limit, first if exclude_self else -1))
+        Candidate ``own_row + i`` is left out for row i, unless `own_row` is None.
+        """
+        pieces: dict[int, tuple[NDArray[Any], ...]] = {}
+
+        def work(chunk: Any, first: int) -> Steps:
+            steps = self._radius_chunk(chunk, limit, -1 if own_row is None else first + own_row)
+            pieces[first] = yield from steps
             return []
 
-        self._run(x, work, [], 40, memory_limit)
-        counts = np.concatenate([np.diff(piece[0]) for piece in pieces])
+        self._run(x, work, [], 40)
+        found = [pieces[first] for first in sorted(pieces)]
+        counts = np.concatenate([np.diff(piece[0]) for piece in found])
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        indices = np.concatenate([piece[1] for piece in pieces])
-        return offsets, indices, np.concatenate([piece[2] for piece in pieces])
+        indices = np.concatenate([piece[1] for piece in found])
+        return offsets, indices, np.concatenate([piece[2] for piece in found])
 
     def _radius_chunk(
         self, x: Any, limit: float, first_query: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    ) -> Generator[Sequence[Any], list[NDArray[Any]], tuple[NDArray[Any], ...]]:
         gpu, c = self._gpu, self._candidates
-        packed = self._pack(x)
+        packed = pack_queries(c, x)
+        _refuse(*(yield [packed.errors]))
         n, dim = x.shape
         counts, offsets = gpu.empty(n, np.int64), gpu.empty(n + 1, np.int64)
 
@@ -239,8 +240,10 @@ class Search:
             )
 
         screen(None)
-        near = self._scan(counts, offsets)
-        indices, distances = gpu.empty(max(1, near), np.int32), gpu.zeros(max(1, near), np.float32)
+        self._scan(counts, offsets)
+        (total,) = yield [offsets[n:]]
+        near = max(1, int(total[0]))
+        indices, distances = gpu.empty(near, np.int32), gpu.zeros(near, np.float32)
         screen(indices)
         types = {"X_TYPE": storage(x), "Y_TYPE": storage(c.y)}
         blocks = -(-n // _RADIUS_ROWS)
@@ -254,21 +257,27 @@ class Search:
             **types,
         )
         final = gpu.empty(n + 1, np.int64)
-        inside = self._scan(counts, final)
-        kept, lengths = gpu.empty(max(1, inside), np.int32), gpu.empty(max(1, inside), np.float32)
-        if inside:
-            gpu.launch(
-                "radius_decide",
-                "radius_compact",
-                blocks,
-                256,
-                *(n, offsets, indices, distances, final, kept, lengths),
-                **types,
-            )
-            return gpu.get(final), gpu.get(kept), gpu.get(lengths)
-        return gpu.get(final), np.empty(0, np.int32), np.empty(0, np.float32)
+        self._scan(counts, final)
+        (total,) = yield [final[n:]]
+        inside = int(total[0])
+        if not inside:
+            return np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+        kept, lengths = gpu.empty(inside, np.int32), gpu.empty(inside, np.float32)
+        gpu.launch(
+            "radius_decide",
+            "radius_compact",
+            blocks,
+            256,
+            *(n, offsets, indices, distances, final, kept, lengths),
+            **types,
+        )
+        return tuple(array.copy() for array in (yield [final, kept, lengths]))
 
-    def _scan(self, counts: Any, offsets: Any) -> int:
+    def _scan(self, counts: Any, offsets: Any) -> None:
         n = counts.shape[0]
         self._gpu.launch("lloyd", "exclusive_scan", 1, 1024, counts, n, offsets, X_TYPE=1)
-        return int(self._gpu.get(offsets[n:])[0])
+
+
+def _refuse(errors: NDArray[Any]) -> None:
+    if int(errors[0]):
+        raise FloatingPointError("queries")

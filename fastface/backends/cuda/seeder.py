@@ -46,12 +46,6 @@ class CudaSeeder:
         self._nearest = gpu.empty(x.shape[0], np.float64)
         self._scale = 1.0
 
-    @property
-    def nearest(self) -> NDArray[np.float64]:
-        """Return the distance of every row to the nearest center so far."""
-        with self._gpu.active():
-            return self._gpu.get(self._nearest)
-
     def begin(self, center: Matrix) -> float:
         """Take the first center; return the largest weighted distance to it."""
         with self._gpu.active():
