@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastface.distributed.graph import NeighborGraph
+from fastface.distributed.identities import IdentityClustering
 from fastface.distributed.kmeans import KMeans
 
 if TYPE_CHECKING:
     from fastface.distributed.embedding import embed
 
-__all__ = ["KMeans", "NeighborGraph", "embed"]
+__all__ = ["IdentityClustering", "KMeans", "NeighborGraph", "embed"]
 
 
 def __getattr__(name: str) -> Any:

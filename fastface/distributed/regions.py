@@ -28,7 +28,7 @@ from fastface.graph import NeighborGraph, unit_rows
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Approach", "approximate_lists", "group_cells"]
+__all__ = ["Approach", "approximate_lists", "divide_space", "group_cells"]
 
 _CELLS_OF_REGION = 64  # on average: fine enough to divide rows well
 _MOST_CELLS = 1 << 16  # every row is compared with all of them
@@ -81,21 +81,13 @@ def approximate_lists(
     client : distributed.Client
         The cluster.
     """
-    n_regions = max(1, round(rows.n_rows / approach.region_rows))
-    n_cells = min(rows.n_rows, _MOST_CELLS, n_regions * _CELLS_OF_REGION)
-    rng = np.random.Generator(np.random.Philox(key=[approach.seed, 1 << 33]))
-    drawn = np.sort(rng.choice(rows.n_rows, n_cells, replace=False, shuffle=False))
-    centers = _compared(drawn_rows(drawn, rows, search, client), search)
-    there = Shared(client, centers)
-    probes = min(approach.probes, n_cells)
-    cells = [submit(client, _nearest_cells, s, there, probes, search) for s in rows.sources]
-    counts = sum(gather(client, [submit(client, _count, c, n_cells) for c in cells]))
-    region_of = Shared(client, group_cells(centers, counts, n_regions))
+    cells, region_of, n_regions = divide_space(
+        rows, search, approach.region_rows, approach.probes, approach.seed, client
+    )
     visits = [
         submit(client, _visits, one, first, region_of, n_regions)
         for one, first in zip(cells, rows.first_rows, strict=True)
     ]
-    del cells
     regions = [_region(r, rows, visits, search, approach, client) for r in range(n_regions)]
     return [
         submit(
@@ -109,6 +101,42 @@ def approximate_lists(
         )
         for first, size in zip(rows.first_rows, rows.sizes, strict=True)
     ]
+
+
+def divide_space(
+    rows: DividedRows, search: Search, region_rows: int, probes: int, seed: int, client: Client
+) -> tuple[list[Future], Shared, int]:
+    """Divide rows into cells, and cells into regions.
+
+    Parameters
+    ----------
+    rows, search, client
+        See `approximate_lists`.
+    region_rows : int
+        Rows of a region, about.
+    probes : int
+        Cells to find for each row.
+    seed : int
+        Of the rows that cells are around.
+
+    Returns
+    -------
+    cells : list of Future
+        Nearest cells of the rows of each partition, (n_rows, probes).
+    region_of : Shared
+        Region of each cell.
+    n_regions : int
+    """
+    n_regions = max(1, round(rows.n_rows / region_rows))
+    n_cells = min(rows.n_rows, _MOST_CELLS, n_regions * _CELLS_OF_REGION)
+    rng = np.random.Generator(np.random.Philox(key=[seed, 1 << 33]))
+    drawn = np.sort(rng.choice(rows.n_rows, n_cells, replace=False, shuffle=False))
+    centers = _compared(drawn_rows(drawn, rows, search, client), search)
+    there = Shared(client, centers)
+    near = min(probes, n_cells)
+    cells = [submit(client, _nearest_cells, s, there, near, search) for s in rows.sources]
+    counts = sum(gather(client, [submit(client, _count, c, n_cells) for c in cells]))
+    return cells, Shared(client, group_cells(centers, counts, n_regions)), n_regions
 
 
 def _region(
