@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastface.distributed.attributes import AttributeDiscovery
 from fastface.distributed.graph import NeighborGraph
 from fastface.distributed.identities import IdentityClustering
 from fastface.distributed.kmeans import KMeans
@@ -14,7 +15,7 @@ from fastface.distributed.kmeans import KMeans
 if TYPE_CHECKING:
     from fastface.distributed.embedding import embed
 
-__all__ = ["IdentityClustering", "KMeans", "NeighborGraph", "embed"]
+__all__ = ["AttributeDiscovery", "IdentityClustering", "KMeans", "NeighborGraph", "embed"]
 
 
 def __getattr__(name: str) -> Any:
