@@ -24,6 +24,8 @@ BELOW: dict[str, tuple[str, ...]] = {
     "cli": ("pipeline", "report", FRONT_DOOR),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
     "report": ("attributes", "vault"),
+    "cli": ("pipeline", "planning", "report", FRONT_DOOR),
+    "planning": ("distributed", "faces"),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics", "distributed"),
     "report": ("attributes",),
     "attributes": ("kmeans", "distances", "metrics"),

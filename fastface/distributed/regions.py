@@ -28,7 +28,7 @@ from fastface.graph import NeighborGraph, unit_rows
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Approach", "approximate_lists", "divide_space", "group_cells"]
+__all__ = ["Approach", "approximate_lists", "count_visits", "divide_space", "group_cells"]
 
 _CELLS_OF_REGION = 64  # on average: fine enough to divide rows well
 _MOST_CELLS = 1 << 16  # every row is compared with all of them
@@ -137,6 +137,29 @@ def divide_space(
     cells = [submit(client, _nearest_cells, s, there, near, search) for s in rows.sources]
     counts = sum(gather(client, [submit(client, _count, c, n_cells) for c in cells]))
     return cells, Shared(client, group_cells(centers, counts, n_regions)), n_regions
+
+
+def count_visits(
+    rows: DividedRows, region_rows: int, client: Client, *, probes: int = 4, seed: int = 0
+) -> float:
+    """Return how many regions a row is sent to on average.
+
+    Parameters
+    ----------
+    rows, client
+        See `approximate_lists`.
+    region_rows, probes, seed
+        See `divide_space`.
+    """
+    search = Search(0, "euclidean", True, "auto", 1)
+    cells, region_of, _ = divide_space(rows, search, region_rows, probes, seed, client)
+    sent: int = sum(gather(client, [submit(client, _sent, c, region_of) for c in cells]))
+    return sent / rows.n_rows
+
+
+def _sent(cells: NDArray[np.int32], region_of: NDArray[np.int32]) -> int:
+    regions = np.sort(region_of[cells], axis=1)
+    return len(regions) + int((regions[:, 1:] != regions[:, :-1]).sum())
 
 
 def _region(

@@ -1,0 +1,17 @@
+"""What a job will take on a cluster that is described, from rates measured on this machine."""
+
+from __future__ import annotations
+
+from fastface.planning.model import Cluster, Job, Stage, predict
+from fastface.planning.rates import Rates, load_rates, measure_rates, save_rates
+
+__all__ = [
+    "Cluster",
+    "Job",
+    "Rates",
+    "Stage",
+    "load_rates",
+    "measure_rates",
+    "predict",
+    "save_rates",
+]
