@@ -235,7 +235,6 @@ def settle(
     indices: NDArray[np.int32],
     n_threads: int,
 ) -> None: ...
-
 def spatial_signs(
     rows: NDArray[np.float64], starts: NDArray[np.int64], n_threads: int
 ) -> NDArray[np.float64]: ...

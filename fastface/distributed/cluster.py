@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastface.distributed.partition import Recipe, ask, forget
@@ -13,10 +14,11 @@ from fastface.errors import BackendUnavailableError, InvalidInputError, MissingD
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Partitions", "Shared", "find_client", "gather", "submit"]
+__all__ = ["Partitions", "Shared", "connect", "find_client", "gather", "submit"]
 
 T = TypeVar("T")
 
+_PATIENCE = 10  # seconds until a scheduler must have answered
 _FAN_IN = 8  # answers merged by one task
 
 
@@ -51,6 +53,35 @@ def find_client(client: Any = None) -> Client:
     if not client.nthreads():
         raise BackendUnavailableError(f"the Dask cluster {client} has no workers: start some")
     return client
+
+
+@contextmanager
+def connect(scheduler: Any) -> Iterator[Client]:
+    """Connect to a scheduler by its address; a client is taken as it is, and left open.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If nobody answers there, or there are no workers.
+    """
+    if not isinstance(scheduler, str):
+        yield find_client(scheduler)
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError.for_package(
+            "distributed", extra="dask", purpose="working on a cluster"
+        ) from None
+    try:
+        client = Client(scheduler, set_as_default=False, timeout=_PATIENCE)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BackendUnavailableError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}): start one, or give its address,"
+            " such as tcp://host:8786"
+        ) from error
+    with client:
+        yield find_client(client)
 
 
 class Shared:

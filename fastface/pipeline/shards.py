@@ -26,10 +26,16 @@ from fastface.pipeline.storage import (
 from fastface.private import make_folder
 from fastface.vault import load_array, reading, writing
 
-__all__ = ["PHOTOS_PER_SHARD", "ShardStore"]
+__all__ = ["PHOTOS_PER_SHARD", "ShardStore", "shards_of"]
 
 # Part of what makes results the same however often a job was stopped: never depends on the machine.
 PHOTOS_PER_SHARD = 256
+
+
+def shards_of(photos: Sequence[str]) -> list[Sequence[str]]:
+    """Cut a listing of photos into shards."""
+    starts = range(0, len(photos), PHOTOS_PER_SHARD)
+    return [photos[start : start + PHOTOS_PER_SHARD] for start in starts]
 
 
 class ShardStore:
