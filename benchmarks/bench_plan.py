@@ -26,8 +26,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sizes", default="50000,100000,200000", help="rows (%(default)s)")
     parser.add_argument("--features", type=int, default=128)
     parser.add_argument("--neighbors", type=int, default=80)
-    parser.add_argument("--region-rows", type=int, default=25_000)
-    parser.add_argument("--clusters", type=int, default=0)
+    parser.add_argument("--region-rows", type=int, default=20_000)
+    parser.add_argument("--people-rows", type=int, default=50_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rates", help="a file of `fastface bench`, in place of measuring")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
 
     options: dict[str, Any] = {}
     if args.smoke:
-        args.sizes, args.features, args.neighbors, args.region_rows = "1500,3000,4500", 32, 20, 1000
+        args.sizes, args.features, args.neighbors = "1500,3000,4500", 32, 20
+        args.region_rows, args.people_rows = 1000, 2000
         options = {"sizes": (1000, 2000), "region_rows": 700}
     if args.rates:
         rates = load_rates(args.rates)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     there = Cluster(args.workers, 1, 1 << 40, 1e10)
     rows: list[list[Any]] = []
     for n in map(int, args.sizes.split(",")):
-        job = Job(n, args.features, args.neighbors, args.region_rows)
+        job = Job(n, args.features, args.neighbors, args.region_rows, args.people_rows)
         expected = predict(job, there, rates)
         people = SyntheticPeople(n, max(1, n // 8), dim=args.features)
         with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
                     client,
                     clusters=0,
                     region_rows=args.region_rows,
-                    component_rows=10 * args.region_rows,
+                    people_rows=args.people_rows,
+                    component_rows=10 * args.people_rows,
                     k=args.neighbors,
                 )
         for stage in expected:

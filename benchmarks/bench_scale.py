@@ -73,7 +73,14 @@ class Stages:
 
 
 def run_stages(
-    path: Path, client: Any, *, clusters: int, region_rows: int, component_rows: int, k: int = 80
+    path: Path,
+    client: Any,
+    *,
+    clusters: int,
+    region_rows: int,
+    people_rows: int,
+    component_rows: int,
+    k: int = 80,
 ) -> tuple[dict[str, dict[str, float]], Any, Any]:
     """Run k-means, the neighbour graph, people and attributes; return stages and the models."""
     from fastface.distributed import AttributeDiscovery, IdentityClustering, KMeans, NeighborGraph
@@ -96,7 +103,7 @@ def run_stages(
     )
     people = stages.measure(
         "people",
-        lambda: IdentityClustering(region_rows=region_rows, component_rows=component_rows).fit(
+        lambda: IdentityClustering(region_rows=people_rows, component_rows=component_rows).fit(
             path, graph=graph
         ),
     )
@@ -112,13 +119,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--clusters", type=int, default=1000, help="of k-means; 0 leaves it out")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", default="3GiB", help="limit of a worker (%(default)s)")
-    parser.add_argument("--region-rows", type=int, default=100_000)
+    parser.add_argument("--region-rows", type=int, default=40_000)
+    parser.add_argument("--people-rows", type=int, default=100_000)
     parser.add_argument("--component-rows", type=int, default=250_000)
     parser.add_argument("--folder", help="for rows and spilled data (a temporary one)")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
     args = parser.parse_args(argv)
     if args.smoke:
-        args.rows, args.clusters, args.region_rows, args.features = 4000, 20, 1500, 32
+        args.rows, args.clusters, args.features = 4000, 20, 32
+        args.region_rows, args.people_rows = 1000, 2000
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -144,6 +153,7 @@ def main(argv: Sequence[str]) -> int:
                 client,
                 clusters=args.clusters,
                 region_rows=args.region_rows,
+                people_rows=args.people_rows,
                 component_rows=args.component_rows,
             )
             labels = found.labels_.compute()

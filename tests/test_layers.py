@@ -21,13 +21,10 @@ FRONT_DOOR = "front door"
 # A room and the rooms one step below it; whatever those reach, it may import too.
 BELOW: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
-    "cli": ("pipeline", "report", FRONT_DOOR),
-    "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
-    "report": ("attributes", "vault"),
     "cli": ("pipeline", "planning", "report", FRONT_DOOR),
     "planning": ("distributed", "faces"),
     "pipeline": ("report", "embedder", "faces", "identities", "metrics", "distributed"),
-    "report": ("attributes",),
+    "report": ("attributes", "vault"),
     "attributes": ("kmeans", "distances", "metrics"),
     "embedder": ("runtimes", "models"),
     "runtimes": ("models",),

@@ -28,7 +28,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=_count, default=128, metavar="D", help="(%(default)s)")
     parser.add_argument("--neighbors", type=_count, default=80, metavar="K", help="(%(default)s)")
     parser.add_argument(
-        "--region-rows", type=_count, default=200_000, metavar="N", help="(%(default)s)"
+        "--region-rows", type=_count, default=40_000, metavar="N", help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--people-rows", type=_count, default=200_000, metavar="N", help="(%(default)s)"
     )
     parser.add_argument(
         "--photos",
@@ -79,7 +82,7 @@ def call(options: argparse.Namespace) -> int:
     from fastface.planning import Cluster, Job, load_rates, predict
     from fastface.validation import check_bytes
 
-    for name in ("faces", "dim", "neighbors", "region_rows", "workers", "cores"):
+    for name in ("faces", "dim", "neighbors", "region_rows", "people_rows", "workers", "cores"):
         if getattr(options, name) < 1:
             raise InvalidInputError(f"--{name.replace('_', '-')} must be at least 1")
     for name in ("network", "megapixels"):
@@ -93,6 +96,7 @@ def call(options: argparse.Namespace) -> int:
         options.dim,
         options.neighbors,
         options.region_rows,
+        options.people_rows,
         options.clusters,
         options.photos,
         options.megapixels,

@@ -71,7 +71,7 @@ class NeighborGraph:
         normalize: bool = False,
         method: str = "auto",
         recall: float = 0.98,
-        region_rows: int = 200_000,
+        region_rows: int = 40_000,
         probes: int = 4,
         random_state: int = 0,
         device: str = "auto",
@@ -97,8 +97,9 @@ class NeighborGraph:
         recall : float
             What an approximate graph aims at within each region.
         region_rows : int
-            Rows that belong to a region; about twice as many are in it, at some 2.5 kB each with 80
-            neighbours of 128 features.
+            Rows that belong to a region, about; two or three times as many are in it.  A region of
+            up to 100,000 rows in all is searched exactly, a larger one by the approximate builder
+            of one process.
         probes : int
             Cells whose regions a row is sent to: more of them find more neighbours across borders.
         random_state : int

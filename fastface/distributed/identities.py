@@ -211,7 +211,6 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             n_neighbors=self.n_neighbors,
             metric="euclidean",
             normalize=True,
-            region_rows=self.region_rows,
             random_state=self.random_state,
             n_threads=self.n_threads,
             client=client,

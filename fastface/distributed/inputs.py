@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DividedRows", "as_dask", "divide", "divide_column", "divide_weights", "is_dask"]
 
 _CHUNK_BYTES = 64 << 20
+_MOST_CHUNKS = 1024  # the scheduler has tasks for each, and for pairs of some
 _CHUNKS_PER_THREAD = 4  # of a file, so that no worker waits long for another
 _FLOATS = (np.float16, np.float32, np.float64)
 
@@ -129,7 +130,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 def _rows_of_partition(rows: NDArray[Any], n: int, client: Client) -> int:
     threads: int = sum(client.nthreads().values())
-    size = max(1, int(_CHUNK_BYTES // (rows.shape[1] * rows.itemsize)))
+    size = max(1, int(_CHUNK_BYTES // (rows.shape[1] * rows.itemsize)), -(-n // _MOST_CHUNKS))
     return max(1, min(size, -(-n // (threads * _CHUNKS_PER_THREAD))))
 
 

@@ -28,11 +28,18 @@ from fastface.graph import NeighborGraph, unit_rows
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Approach", "approximate_lists", "count_visits", "divide_space", "group_cells"]
+__all__ = [
+    "EXACT_ROWS",
+    "Approach",
+    "approximate_lists",
+    "count_visits",
+    "divide_space",
+    "group_cells",
+]
 
 _CELLS_OF_REGION = 64  # on average: fine enough to divide rows well
 _MOST_CELLS = 1 << 16  # every row is compared with all of them
-_EXACT_ROWS = 20_000  # up to which a region is searched exactly
+EXACT_ROWS = 100_000  # up to which a region is searched exactly, which is faster there
 
 
 @dataclass(frozen=True)
@@ -292,7 +299,7 @@ def _search(
         n_neighbors=search.k,
         metric=search.metric,
         normalize=search.normalize,
-        method="exact" if len(rows) <= _EXACT_ROWS else "approximate",
+        method="exact" if len(rows) <= EXACT_ROWS else "approximate",
         recall=approach.recall,
         random_state=approach.seed,
         n_threads=search.n_threads,

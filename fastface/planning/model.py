@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fastface.distributed.regions import EXACT_ROWS
 from fastface.errors import InvalidInputError
 from fastface.planning.rates import Growth, Rates
 
@@ -18,6 +19,8 @@ _PHOTO_BYTES_PER_MEGAPIXEL = 400_000
 _ITERATIONS = 20  # of k-means
 _MOST_CELLS = 1 << 16
 _CELLS_OF_REGION = 64
+_APPROXIMATE_GROWTH = 0.1
+_MOST_PARTITIONS = 1024
 _LATE_STAGES = 3  # turns of joining that are more than a look
 
 
@@ -56,7 +59,9 @@ class Job:
     faces, dim, n_neighbors : int
         Embeddings, their features, and neighbours in the graph.
     region_rows : int
-        Faces of a region.
+        Faces of a region of the graph.
+    people_rows : int
+        Faces of a region where people are found.
     clusters : int
         Of k-means; 0 for none.
     photos : int
@@ -68,7 +73,8 @@ class Job:
     faces: int
     dim: int
     n_neighbors: int = 80
-    region_rows: int = 200_000
+    region_rows: int = 40_000
+    people_rows: int = 200_000
     clusters: int = 0
     photos: int = 0
     megapixels: float = 2.0
@@ -213,15 +219,20 @@ def _embed(job: Job, cluster: Cluster, rates: Rates) -> Stage:
 
 def _graph(job: Job, cluster: Cluster, rates: Rates) -> Stage:
     n, d, k = job.faces, job.dim, job.n_neighbors
-    visits = rates.visits if n > job.region_rows else 1.0
-    in_region = min(n, job.region_rows) * visits
-    cells = min(_MOST_CELLS, max(1, round(n / job.region_rows)) * _CELLS_OF_REGION)
-    measured_cells = _CELLS_OF_REGION * 3
-    # The local builder's passes grow a little faster than the rows that it is given.
-    wider = (job.region_rows / rates.region_rows) ** 0.1 if n > rates.region_rows else 1.0
-    cpu = _scaled(rates.graph, n, d / rates.dim * k / rates.n_neighbors * wider)
-    cpu += n * max(0, cells - measured_cells) * d * rates.assign_per_flop
     regions = max(1, round(n / job.region_rows))
+    # With two regions a row may be sent to one other; with many, to as many as were measured.
+    measured = max(2, round(rates.approximate_rows / rates.region_rows))
+    visits = 1 + (rates.visits - 1) * (1 - 1 / regions) / (1 - 1 / measured)
+    in_region = n / regions * visits
+    search = rates.search_fixed + rates.search_per_row * in_region * d / rates.dim
+    if in_region > EXACT_ROWS:
+        # The local builder's passes grow a little faster than the rows that it is given.
+        wider = (in_region / rates.approximate_rows) ** _APPROXIMATE_GROWTH
+        search = rates.search_approximate * wider * d / rates.dim
+    cells = min(_MOST_CELLS, regions * _CELLS_OF_REGION)
+    per_list = k / rates.n_neighbors
+    cpu = n * visits * (search * per_list + rates.graph.per_row * per_list) + rates.graph.fixed
+    cpu += n * cells * d * rates.assign_per_flop
     partitions = _partitions(job, cluster)
     return _stage(
         "neighbour graph",
@@ -229,7 +240,7 @@ def _graph(job: Job, cluster: Cluster, rates: Rates) -> Stage:
         rates,
         cpu=cpu,
         held=n * k * (8 + 12 * visits),
-        task=in_region * (9 * d + 8 * (k + 8) + 8 * k + 12 * k),
+        task=in_region * (8 * d + 28 * k),
         read=n * (2 + visits) * d * 4,
         travels=n * visits * (d * 4 + 12 * k),
         tasks=2 * partitions * regions + 6 * partitions,
@@ -238,7 +249,7 @@ def _graph(job: Job, cluster: Cluster, rates: Rates) -> Stage:
 
 def _people(job: Job, cluster: Cluster, rates: Rates) -> Stage:
     n, d, k = job.faces, job.dim, job.n_neighbors
-    regions = max(1, round(n / job.region_rows))
+    regions = max(1, round(n / job.people_rows))
     face = d * 4 + 8 * k + 12 * _SHARES
     cpu = _scaled(rates.people, n, k / rates.n_neighbors * (1 + d / rates.dim) / 2)
     return _stage(
@@ -247,7 +258,7 @@ def _people(job: Job, cluster: Cluster, rates: Rates) -> Stage:
         rates,
         cpu=cpu,
         held=n * (face + 8 * k + 60),
-        task=min(n, job.region_rows) * (3 * face + 24 * k),
+        task=min(n, job.people_rows) * (3 * face + 24 * k),
         travels=n * (3 * face + 8 * k),
         tasks=_LATE_STAGES * 5 * regions**2 + 2 * regions * _partitions(job, cluster),
     )
@@ -289,5 +300,5 @@ def _scaled(growth: Growth, rows: float, factor: float) -> float:
 
 
 def _partitions(job: Job, cluster: Cluster) -> int:
-    by_size = math.ceil(job.faces * job.dim * 4 / _PARTITION_BYTES)
+    by_size = min(math.ceil(job.faces * job.dim * 4 / _PARTITION_BYTES), _MOST_PARTITIONS)
     return max(by_size, 4 * cluster.workers * cluster.cores)

@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 
 from fastface.distances import assign
 from fastface.errors import CorruptFileError, FastfaceError, MissingDependencyError, StorageError
+from fastface.graph import NeighborGraph
 from fastface.progress import NullProgress, Progress
 
 __all__ = ["Growth", "Rates", "load_rates", "measure_rates", "people_like", "save_rates"]
 
 _FORMAT = "fastface-rates"
 _VERSION = 1
-_SIZES = (12_000, 36_000)
-_REGION_ROWS = 12_000
+_SIZES = (8_000, 24_000)
+_REGION_ROWS = 8_000
 _STEPS = 7
 _DISK_BYTES = 256 << 20
 _PHOTO = (1200, 1600)  # height, width
@@ -46,11 +47,13 @@ class Growth:
     per_row: float
 
     @classmethod
-    def through(cls, sizes: tuple[int, int], seconds: tuple[float, float]) -> Growth:
+    def through(cls, sizes: tuple[float, float], seconds: tuple[float, float]) -> Growth:
         """Return the line through two measurements; nothing is negative."""
         per_row = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
         per_row = min(max(per_row, 0.0), seconds[1] / sizes[1])
-        return cls(max(0.0, seconds[1] - per_row * sizes[1]), per_row)
+        # What is fixed cannot be more than the small run; noise may say so.
+        fixed = min(max(0.0, seconds[1] - per_row * sizes[1]), *seconds)
+        return cls(fixed, per_row)
 
     def seconds(self, rows: float) -> float:
         """Return the processor seconds for so many rows."""
@@ -75,8 +78,16 @@ class Rates:
         Processor seconds for a row, a center and a feature: what k-means and cells are made of.
     visits : float
         Regions that a row is sent to.
-    graph, people, attributes : Growth
-        Of the stages on a cluster.
+    search_fixed, search_per_row : float
+        Processor seconds of a row that is searched exactly among m: ``fixed + per_row * m``.
+    search_approximate : float
+        Processor seconds of a row in an approximate graph of `approximate_rows` rows.
+    approximate_rows : int
+        See there.
+    graph : Growth
+        What a graph on a cluster costs beside the searches, by the rows that regions get.
+    people, attributes : Growth
+        Of these stages on a cluster, by rows.
     memory_base : int
         Bytes of a worker that has done nothing yet.
     write_bytes, read_bytes : float
@@ -91,6 +102,10 @@ class Rates:
     embed_per_face: float | None
     assign_per_flop: float
     visits: float
+    search_fixed: float
+    search_per_row: float
+    search_approximate: float
+    approximate_rows: int
     graph: Growth
     people: Growth
     attributes: Growth
@@ -144,16 +159,23 @@ def measure_rates(
         find = done(_find_rate())
         embed = done(_embed_rate())
         flop = done(_assign_rate(dim))
+        fixed, per_row, approximate = done(_search_rates(dim, n_neighbors, sizes))
         with _one_worker() as client:
             base = _resident_bytes()
             runs = [
                 _stages(client, n, dim, n_neighbors, region_rows, lambda: step.advance())
                 for n in sizes
             ]
-    graph, people, attributes = (
+    people, attributes = (
         Growth.through(sizes, (runs[0][stage], runs[1][stage]))
-        for stage in ("graph", "people", "attributes")
+        for stage in ("people", "attributes")
     )
+    sent = [n * run["visits"] for n, run in zip(sizes, runs, strict=True)]
+    beside = []
+    for n, rows, run in zip(sizes, sent, runs, strict=True):
+        in_region = rows / max(1, round(n / region_rows))
+        beside.append(max(0.0, run["graph"] - rows * (fixed + per_row * in_region)))
+    graph = Growth.through((sent[0], sent[1]), (beside[0], beside[1]))
     return Rates(
         _machine(),
         dim,
@@ -163,6 +185,10 @@ def measure_rates(
         embed,
         flop,
         runs[1]["visits"],
+        fixed,
+        per_row,
+        approximate,
+        sizes[1],
         graph,
         people,
         attributes,
@@ -257,6 +283,23 @@ def _assign_rate(dim: int) -> float:
     assign(rows[:512], centers, n_threads=1)
     seconds = _cpu_seconds(lambda: assign(rows, centers, n_threads=1))
     return seconds / (len(rows) * len(centers) * dim)
+
+
+def _search_rates(dim: int, k: int, sizes: tuple[int, int]) -> tuple[float, float, float]:
+    """Return what a row costs in exact graphs, as a line, and in an approximate one."""
+    rows = people_like(sizes[1], dim)
+
+    def build(n: int, method: str) -> float:
+        return _cpu_seconds(
+            lambda: NeighborGraph.build(
+                rows[:n], n_neighbors=k, normalize=True, method=method, n_threads=1
+            )
+        )
+
+    build(min(500, sizes[0]), "exact")
+    exact = [build(n, "exact") / n for n in sizes]
+    line = Growth.through(sizes, (exact[0], exact[1]))
+    return line.fixed, line.per_row, build(sizes[1], "approximate") / sizes[1]
 
 
 def _find_rate() -> float | None:
