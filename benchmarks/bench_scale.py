@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--clusters", type=int, default=1000, help="of k-means; 0 leaves it out")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", default="3GiB", help="limit of a worker (%(default)s)")
-    parser.add_argument("--region-rows", type=int, default=40_000)
+    parser.add_argument("--region-rows", type=int, default=20_000)
     parser.add_argument("--people-rows", type=int, default=100_000)
     parser.add_argument("--component-rows", type=int, default=250_000)
     parser.add_argument("--folder", help="for rows and spilled data (a temporary one)")

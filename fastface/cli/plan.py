@@ -28,7 +28,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=_count, default=128, metavar="D", help="(%(default)s)")
     parser.add_argument("--neighbors", type=_count, default=80, metavar="K", help="(%(default)s)")
     parser.add_argument(
-        "--region-rows", type=_count, default=40_000, metavar="N", help="(%(default)s)"
+        "--region-rows", type=_count, default=20_000, metavar="N", help="(%(default)s)"
     )
     parser.add_argument(
         "--people-rows", type=_count, default=200_000, metavar="N", help="(%(default)s)"
@@ -79,7 +79,7 @@ def _count(text: str) -> int:
 
 def call(options: argparse.Namespace) -> int:
     """Predict and say."""
-    from fastface.planning import Cluster, Job, load_rates, predict
+    from fastface.planning import Cluster, Job, load_rates, memory_of_caller, predict
     from fastface.validation import check_bytes
 
     for name in ("faces", "dim", "neighbors", "region_rows", "people_rows", "workers", "cores"):
@@ -112,12 +112,14 @@ def call(options: argparse.Namespace) -> int:
     rates = load_rates(options.rates)
     stages = predict(job, cluster, rates)
     if options.json:
-        print_json({"stages": [asdict(stage) for stage in stages], **_total(stages)})
+        rest = {**_total(stages), "memory_of_caller": memory_of_caller(job)}
+        print_json({"stages": [asdict(stage) for stage in stages], **rest})
         return 0
     for line in _table(stages):
         print(line)
     total = _total(stages)
     print(f"in all: {_time(total['seconds'])}, {total['money']:,.2f} for the machines")
+    print(f"memory of the process that asks: {_bytes(memory_of_caller(job))}")
     if rates.dim != job.dim:
         print(f"(rates of {rates.dim} features, scaled; `fastface bench --dim {job.dim}` is surer)")
     short = [stage.name for stage in stages if stage.least_memory > memory]

@@ -71,7 +71,7 @@ class NeighborGraph:
         normalize: bool = False,
         method: str = "auto",
         recall: float = 0.98,
-        region_rows: int = 40_000,
+        region_rows: int = 20_000,
         probes: int = 4,
         random_state: int = 0,
         device: str = "auto",
@@ -98,7 +98,7 @@ class NeighborGraph:
             What an approximate graph aims at within each region.
         region_rows : int
             Rows that belong to a region, about; two or three times as many are in it.  A region of
-            up to 100,000 rows in all is searched exactly, a larger one by the approximate builder
+            up to 60,000 rows in all is searched exactly, a larger one by the approximate builder
             of one process.
         probes : int
             Cells whose regions a row is sent to: more of them find more neighbours across borders.

@@ -39,7 +39,7 @@ __all__ = [
 
 _CELLS_OF_REGION = 64  # on average: fine enough to divide rows well
 _MOST_CELLS = 1 << 16  # every row is compared with all of them
-EXACT_ROWS = 100_000  # up to which a region is searched exactly, which is faster there
+EXACT_ROWS = 60_000  # up to which a region is searched exactly, which takes no longer
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def make_shards_on_cluster(
     progress : Progress
         Where to report.
     """
-    shards = shards_of(listing.photos)
+    shards = shards_of(listing.photos, PHOTOS_PER_SHARD)
     missing = {index: names for index, names in enumerate(shards) if not store.has(index)}
     n_photos = len(listing.photos)
     done = n_photos - sum(map(len, missing.values()))

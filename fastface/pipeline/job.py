@@ -293,7 +293,7 @@ def _make_shards(
     clock: Clock,
 ) -> int:
     """Make every shard that is not there yet; return how many there are."""
-    shards = shards_of(listing.photos)
+    shards = shards_of(listing.photos, PHOTOS_PER_SHARD)
     missing = [index for index in range(len(shards)) if not store.has(index)]
     if not missing:
         return len(shards)

@@ -32,10 +32,9 @@ __all__ = ["PHOTOS_PER_SHARD", "ShardStore", "shards_of"]
 PHOTOS_PER_SHARD = 256
 
 
-def shards_of(photos: Sequence[str]) -> list[Sequence[str]]:
-    """Cut a listing of photos into shards."""
-    starts = range(0, len(photos), PHOTOS_PER_SHARD)
-    return [photos[start : start + PHOTOS_PER_SHARD] for start in starts]
+def shards_of(photos: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Cut a listing of photos into shards of `size`, the last maybe smaller."""
+    return [photos[start : start + size] for start in range(0, len(photos), size)]
 
 
 class ShardStore:

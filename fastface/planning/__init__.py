@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastface.planning.model import Cluster, Job, Stage, predict
+from fastface.planning.model import Cluster, Job, Stage, memory_of_caller, predict
 from fastface.planning.rates import Rates, load_rates, measure_rates, save_rates
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Stage",
     "load_rates",
     "measure_rates",
+    "memory_of_caller",
     "predict",
     "save_rates",
 ]

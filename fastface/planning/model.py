@@ -9,7 +9,7 @@ from fastface.distributed.regions import EXACT_ROWS
 from fastface.errors import InvalidInputError
 from fastface.planning.rates import Growth, Rates
 
-__all__ = ["Cluster", "Job", "Stage", "predict"]
+__all__ = ["Cluster", "Job", "Stage", "memory_of_caller", "predict"]
 
 _PARTITION_BYTES = 64 << 20  # of a file, as fastface.distributed cuts it
 _TASK_SECONDS = 5e-4  # of the scheduler, which works on one task after the other
@@ -21,6 +21,10 @@ _MOST_CELLS = 1 << 16
 _CELLS_OF_REGION = 64
 _APPROXIMATE_GROWTH = 0.1
 _MOST_PARTITIONS = 1024
+_SEARCHED = 50_000  # rows that are searched for attributes
+_DEPTH = 3  # of their tree
+_PLACED = 250  # splits and levels, in float64 and with the copies that takes
+_CALLER_BYTES = 4 + 2 * 40  # a face: its region; two copies of its link in a forest
 _LATE_STAGES = 3  # turns of joining that are more than a look
 
 
@@ -73,7 +77,7 @@ class Job:
     faces: int
     dim: int
     n_neighbors: int = 80
-    region_rows: int = 40_000
+    region_rows: int = 20_000
     people_rows: int = 200_000
     clusters: int = 0
     photos: int = 0
@@ -152,6 +156,19 @@ def predict(job: Job, cluster: Cluster, rates: Rates) -> list[Stage]:
     if job.clusters:
         stages.append(_kmeans(job, cluster, rates))
     return stages
+
+
+def memory_of_caller(job: Job) -> float:
+    """Return the bytes that the process that asks for people holds, beside what it imports.
+
+    It knows the region of every face, and the forest of what hangs together.
+
+    Parameters
+    ----------
+    job : Job
+        What.
+    """
+    return job.faces * float(_CALLER_BYTES)
 
 
 def _stage(
@@ -265,12 +282,19 @@ def _people(job: Job, cluster: Cluster, rates: Rates) -> Stage:
 
 
 def _attributes(job: Job, cluster: Cluster, rates: Rates) -> Stage:
-    sample = 50_000 * job.dim * 4.0
+    n, width = job.faces, job.dim / rates.dim
+    # Measured where all rows are searched: once for the splits, and once on each level of a tree.
+    searched = min(n, _SEARCHED) + sum(
+        2**depth * min(n / 2**depth, _SEARCHED) for depth in range(_DEPTH)
+    )
+    cpu = rates.attributes.fixed + rates.attributes.per_row / (1 + _DEPTH) * searched * width
+    cpu += n * _PLACED * job.dim * rates.assign_per_flop
+    sample = _SEARCHED * job.dim * 4.0
     return _stage(
         "attributes",
         cluster,
         rates,
-        cpu=_scaled(rates.attributes, job.faces, job.dim / rates.dim),
+        cpu=cpu,
         held=job.faces * 14.0,
         task=_PARTITION_BYTES * 3.0,
         read=job.faces * job.dim * 4.0 * 4,

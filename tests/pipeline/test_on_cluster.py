@@ -42,7 +42,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("shards", "job", "cluster"):
+    for module in ("job", "cluster"):
         monkeypatch.setattr(f"fastface.pipeline.{module}.PHOTOS_PER_SHARD", 50)
 
 
