@@ -144,6 +144,7 @@ def main(argv: Sequence[str]) -> int:
                 n_workers=args.workers,
                 threads_per_worker=1,
                 dashboard_address=None,
+                silence_logs=60,  # workers that end say much
                 memory_limit=args.memory,
             ) as cluster,
             Client(cluster) as client,

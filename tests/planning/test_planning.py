@@ -35,7 +35,7 @@ RATES = Rates(
     write_bytes=1e9,
     read_bytes=1e9,
 )
-JOB = Job(10_000_000, 128, clusters=1000, photos=5_000_000)
+JOB = Job(10_000_000, 128, region_rows=200_000, clusters=1000, photos=5_000_000)
 CLUSTER = Cluster(10, 8, 32 * GIB, 1e9, price=2.0)
 
 
