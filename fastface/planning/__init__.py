@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastface.planning.measure import measure_rates
 from fastface.planning.model import Cluster, Job, Stage, memory_of_caller, predict
-from fastface.planning.rates import Rates, load_rates, measure_rates, save_rates
+from fastface.planning.rates import Rates, load_rates, save_rates
 
 __all__ = [
     "Cluster",

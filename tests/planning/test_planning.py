@@ -12,7 +12,8 @@ import pytest
 from fastface.cli import main
 from fastface.errors import CorruptFileError, InvalidInputError, StorageError
 from fastface.planning import Cluster, Job, Rates, load_rates, measure_rates, predict, save_rates
-from fastface.planning.rates import Growth, people_like
+from fastface.planning.measure import people_like
+from fastface.planning.rates import Growth
 
 GIB = 1 << 30
 RATES = Rates(
