@@ -191,6 +191,13 @@ void bind_people(py::module_& m) {
       .def(py::init(&shares), py::arg("indices").noconvert(), py::arg("distances").noconvert(),
            py::arg("cutoff"), py::arg("smallest_radius"), py::arg("radius_factor"),
            py::arg("radius_neighbors"), py::arg("n_threads"))
+      .def_static(
+          "from_rows",
+          [](const Offsets& offsets, const Integers& columns, const Floats& values) {
+            return std::make_unique<Shares>(Shares{as_rows(offsets, columns, values)});
+          },
+          py::arg("offsets").noconvert(), py::arg("columns").noconvert(),
+          py::arg("values").noconvert())
       .def("rows", [](const Shares& self) { return hand_over(SparseRows(self.rows)); });
   m.def("average_linkage", &link, py::arg("indices").noconvert(), py::arg("distances").noconvert(),
         py::arg("x").noconvert(), py::arg("shares"), py::arg("labels").noconvert(),

@@ -135,6 +135,10 @@ class NeighborShares:
         radius_neighbors: int,
         n_threads: int,
     ) -> None: ...
+    @staticmethod
+    def from_rows(
+        offsets: NDArray[np.int64], columns: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> NeighborShares: ...
     def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...
 
 def average_linkage(

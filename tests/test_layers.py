@@ -21,8 +21,9 @@ FRONT_DOOR = "front door"
 # A room and the rooms one step below it; whatever those reach, it may import too.
 BELOW: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
-    "cli": ("pipeline", "report", FRONT_DOOR),
-    "pipeline": ("report", "embedder", "faces", "identities", "metrics"),
+    "cli": ("pipeline", "planning", "report", FRONT_DOOR),
+    "planning": ("distributed", "faces"),
+    "pipeline": ("report", "embedder", "faces", "identities", "metrics", "distributed"),
     "report": ("attributes", "vault"),
     "attributes": ("kmeans", "distances", "metrics"),
     "embedder": ("runtimes", "models"),
@@ -34,7 +35,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "distances": ("prepared", "backends"),
     "prepared": ("backends",),
     "kmeans": ("distances",),
-    "distributed": ("embedder", "kmeans"),
+    "distributed": ("embedder", "identities", "attributes"),
     "backends": ("_kernels",),
     "metrics": (),
     "vault": (),

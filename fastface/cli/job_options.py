@@ -58,6 +58,11 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes that find faces")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of model and kernels")
     parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="find and embed on the workers of a Dask cluster, such as tcp://host:8786",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="replace a run made with other parameters or photos"
     )
     parser.add_argument(
@@ -107,6 +112,7 @@ def call_job(
         workers=options.workers,
         crops=options.crops,
         n_threads=options.threads,
+        scheduler=options.scheduler,
         progress=choose_progress(options),
     )
     show_licence_once(options)

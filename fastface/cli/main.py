@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import fastface
 from fastface.cli import (
     attributes,
+    bench,
     cluster,
     doctor,
     embed,
@@ -19,6 +20,7 @@ from fastface.cli import (
     export,
     forget,
     models,
+    plan,
     report,
     run,
 )
@@ -60,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         export,
         models,
         engines,
+        bench,
+        plan,
         doctor,
     ):
         module.add_parser(commands, common)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastface.distributed.attributes import AttributeDiscovery
+from fastface.distributed.graph import NeighborGraph
+from fastface.distributed.identities import IdentityClustering
 from fastface.distributed.kmeans import KMeans
 
 if TYPE_CHECKING:
     from fastface.distributed.embedding import embed
 
-__all__ = ["KMeans", "embed"]
+__all__ = ["AttributeDiscovery", "IdentityClustering", "KMeans", "NeighborGraph", "embed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastface.distributed.partition import Recipe, ask, forget
@@ -13,10 +14,11 @@ from fastface.errors import BackendUnavailableError, InvalidInputError, MissingD
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Partitions", "Shared", "find_client"]
+__all__ = ["Partitions", "Shared", "connect", "find_client", "gather", "submit"]
 
 T = TypeVar("T")
 
+_PATIENCE = 10  # seconds until a scheduler must have answered
 _FAN_IN = 8  # answers merged by one task
 
 
@@ -51,6 +53,35 @@ def find_client(client: Any = None) -> Client:
     if not client.nthreads():
         raise BackendUnavailableError(f"the Dask cluster {client} has no workers: start some")
     return client
+
+
+@contextmanager
+def connect(scheduler: Any) -> Iterator[Client]:
+    """Connect to a scheduler by its address; a client is taken as it is, and left open.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If nobody answers there, or there are no workers.
+    """
+    if not isinstance(scheduler, str):
+        yield find_client(scheduler)
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError.for_package(
+            "distributed", extra="dask", purpose="working on a cluster"
+        ) from None
+    try:
+        client = Client(scheduler, set_as_default=False, timeout=_PATIENCE)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BackendUnavailableError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}): start one, or give its address,"
+            " such as tcp://host:8786"
+        ) from error
+    with client:
+        yield find_client(client)
 
 
 class Shared:
@@ -92,7 +123,6 @@ class Partitions:
         self.first_rows = list(first_rows)
         self._sources = list(sources)
         self._weights = list(weights)
-        self._serial = 0
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -103,7 +133,7 @@ class Partitions:
 
     def each(self, work: Callable[..., Any], *details: Any) -> list[Any]:
         """Return what `work(source, weights, first_row, *details)` gives for every partition."""
-        return self._results(self._submit(work, details))
+        return gather(self.client, self._submit(work, details))
 
     def ask(self, recipe: Recipe, question: str, *details: Any) -> list[Any]:
         """Return the answer of every partition."""
@@ -111,7 +141,7 @@ class Partitions:
 
     def ask_one(self, number: int, recipe: Recipe, question: str, *details: Any) -> Any:
         """Return the answer of one partition."""
-        return self._results(self._submit(ask, (recipe, question, *details), [number]))[0]
+        return gather(self.client, self._submit(ask, (recipe, question, *details), [number]))[0]
 
     def ask_merged(
         self, merge: Callable[[T, T], T], recipe: Recipe, question: str, *details: Any
@@ -120,12 +150,10 @@ class Partitions:
         answers = self._submit(ask, (recipe, question, *details))
         while len(answers) > 1:
             answers = [
-                self.client.submit(
-                    _merge_all, merge, answers[i : i + _FAN_IN], key=self._key("merge"), pure=False
-                )
+                submit(self.client, _merge_all, merge, answers[i : i + _FAN_IN], name="merge")
                 for i in range(0, len(answers), _FAN_IN)
             ]
-        merged: T = self._results(answers)[0]
+        merged: T = gather(self.client, answers)[0]
         return merged
 
     def keep(self, recipe: Recipe, question: str, *details: Any) -> list[Future]:
@@ -139,36 +167,45 @@ class Partitions:
     def _submit(
         self, work: Callable[..., Any], details: Sequence[Any], numbers: Sequence[int] | None = None
     ) -> list[Future]:
-        details = [_sent(detail) for detail in details]
-        name = details[1] if work is ask else work.__name__
+        name = str(details[1]) if work is ask else work.__name__
         return [
-            self.client.submit(
+            submit(
+                self.client,
                 work,
                 self._sources[i],
                 self._weights[i],
                 self.first_rows[i],
                 *details,
-                key=self._key(str(name)),
-                pure=False,
+                name=name,
             )
             for i in (range(len(self)) if numbers is None else numbers)
         ]
 
-    def _key(self, name: str) -> str:
-        self._serial += 1
-        return f"fastface-{name}-{uuid.uuid4().hex[:12]}-{self._serial}"
 
-    def _results(self, futures: list[Future]) -> list[Any]:
-        from distributed import KilledWorker
+def submit(client: Client, work: Callable[..., Any], *details: Any, name: str = "") -> Future:
+    """Return the future of a call on some worker, where its biggest arguments are."""
+    key = f"fastface-{name or work.__name__.strip('_')}-{uuid.uuid4().hex}"
+    return client.submit(work, *[_sent(detail) for detail in details], key=key, pure=False)
 
-        try:
-            results: list[Any] = self.client.gather(futures)
-        except KilledWorker as error:
-            raise BackendUnavailableError(
-                f"workers died again and again while they worked on one partition ({error}); most"
-                " often they run out of memory: make partitions smaller, or give workers more"
-            ) from error
-        return results
+
+def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
+    """Return what futures hold.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If workers died over one of them again and again.
+    """
+    from distributed import KilledWorker
+
+    try:
+        results: list[Any] = client.gather(list(futures))
+    except KilledWorker as error:
+        raise BackendUnavailableError(
+            f"workers died again and again while they worked on one partition ({error}); most"
+            " often they run out of memory: make partitions smaller, or give workers more"
+        ) from error
+    return results
 
 
 def _itself(value: T) -> T:

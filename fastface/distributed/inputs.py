@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.distributed.cluster import Partitions
-from fastface.distributed.partition import FileRows
+from fastface.distributed.partition import FileRows, ShardRows
 from fastface.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["DividedRows", "divide", "divide_weights", "is_dask"]
+__all__ = ["DividedRows", "as_dask", "divide", "divide_column", "divide_weights", "is_dask"]
 
 _CHUNK_BYTES = 64 << 20
+_MOST_CHUNKS = 1024  # the scheduler has tasks for each, and for pairs of some
 _CHUNKS_PER_THREAD = 4  # of a file, so that no worker waits long for another
 _FLOATS = (np.float16, np.float32, np.float64)
 
@@ -74,7 +75,8 @@ def divide(X: Any, client: Client) -> DividedRows:
     Parameters
     ----------
     X : dask.array.Array, str or path
-        Rows, divided along the first axis; or a ``.npy`` file that all workers can open.
+        Rows, divided along the first axis; or a ``.npy`` file that all workers can open, or a run
+        folder: the rows of its ``embeddings.npy`` or, while the job is not finished, of its shards.
     client : distributed.Client
         The cluster.
 
@@ -86,7 +88,12 @@ def divide(X: Any, client: Client) -> DividedRows:
         If the file cannot be read.
     """
     if isinstance(X, (str, os.PathLike)):
-        return _divide_file(Path(X), client)
+        path = Path(X)
+        if path.is_dir():
+            if not (path / "embeddings.npy").is_file():
+                return _divide_shards(path, client)
+            path = path / "embeddings.npy"
+        return _divide_file(path, client)
     if not is_dask(X):
         raise InvalidInputError(
             f"X must be a Dask array or the path of a .npy file, got {type(X).__name__}; make one"
@@ -108,9 +115,9 @@ def divide(X: Any, client: Client) -> DividedRows:
     return DividedRows(futures, tuple(int(sizes[i]) for i in kept), int(X.shape[1]), X.dtype)
 
 
-def _divide_file(path: Path, client: Client) -> DividedRows:
+def _mapped(path: Path) -> NDArray[Any]:
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} cannot be read as a .npy file: {error}") from error
     if rows.ndim != 2 or rows.dtype not in _FLOATS or not rows.flags.c_contiguous:
@@ -118,11 +125,46 @@ def _divide_file(path: Path, client: Client) -> DividedRows:
             f"{path} must hold a C-contiguous matrix of float16, float32 or float64, got shape"
             f" {rows.shape} of {rows.dtype}"
         )
+    return rows
+
+
+def _rows_of_partition(rows: NDArray[Any], n: int, client: Client) -> int:
+    threads: int = sum(client.nthreads().values())
+    size = max(1, int(_CHUNK_BYTES // (rows.shape[1] * rows.itemsize)), -(-n // _MOST_CHUNKS))
+    return max(1, min(size, -(-n // (threads * _CHUNKS_PER_THREAD))))
+
+
+def _divide_shards(folder: Path, client: Client) -> DividedRows:
+    """Return the rows of finished shards of a run folder, several a partition."""
+    files = sorted((folder / "shards").glob("[0-9]*/embeddings.npy"))
+    if not files:
+        raise StorageError(f"{folder} holds neither embeddings.npy nor finished shards")
+    shards = [_mapped(path) for path in files]
+    kinds = {(rows.shape[1], rows.dtype) for rows in shards}
+    if len(kinds) > 1:
+        raise InvalidInputError(f"the shards of {folder} differ in features or type: {kinds}")
+    n = sum(map(len, shards))
+    _check_size(n, shards[0].shape[1])
+    most = _rows_of_partition(shards[0], n, client)
+    sources: list[ShardRows] = []
+    sizes: list[int] = []
+    for path, rows in zip(files, shards, strict=True):
+        part = FileRows(str(path.resolve()), 0, len(rows))
+        if sources and sizes[-1] + len(rows) <= most:
+            sources[-1] = ShardRows((*sources[-1].parts, part))
+            sizes[-1] += len(rows)
+        elif len(rows):
+            sources.append(ShardRows((part,)))
+            sizes.append(len(rows))
+    ((n_features, dtype),) = kinds
+    return DividedRows(sources, tuple(sizes), n_features, dtype)
+
+
+def _divide_file(path: Path, client: Client) -> DividedRows:
+    rows = _mapped(path)
     n, n_features = rows.shape
     _check_size(n, n_features)
-    threads = sum(client.nthreads().values())
-    size = max(1, _CHUNK_BYTES // (n_features * rows.itemsize))
-    size = max(1, min(size, -(-n // (threads * _CHUNKS_PER_THREAD))))
+    size = _rows_of_partition(rows, n, client)
     stops = [*range(size, n, size), n]
     where = str(path.resolve())
     sources = [
@@ -162,3 +204,40 @@ def divide_weights(sample_weight: Any, rows: DividedRows, client: Client) -> lis
         weights[first : first + size]
         for first, size in zip(rows.first_rows, rows.sizes, strict=True)
     ]
+
+
+def divide_column(values: Any, rows: DividedRows, client: Client, name: str) -> list[Any]:
+    """Return one value a row, in the partitions of the rows.
+
+    Raises
+    ------
+    InvalidInputError
+        If their number is not that of the rows.
+    """
+    if not is_dask(values):
+        values = np.asarray(values)
+    if values.shape != (rows.n_rows,):
+        raise InvalidInputError(
+            f"{name} must have one value for each of the {rows.n_rows} rows, got shape"
+            f" {values.shape}"
+        )
+    if is_dask(values):
+        return list(client.compute(list(values.rechunk((rows.sizes,)).to_delayed().ravel())))
+    return [
+        values[first : first + size]
+        for first, size in zip(rows.first_rows, rows.sizes, strict=True)
+    ]
+
+
+def as_dask(
+    futures: list[Any], sizes: tuple[int, ...], dtype: Any, width: int | None = None
+) -> Any:
+    """Return a Dask array whose chunks are futures, of rows or of single values."""
+    from dask import delayed
+    from dask.array import concatenate, from_delayed
+
+    pieces = [
+        from_delayed(delayed(future), (size,) if width is None else (size, width), dtype=dtype)
+        for future, size in zip(futures, sizes, strict=True)
+    ]
+    return concatenate(pieces)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastface.backends.registry import get_backend
 from fastface.distributed.cluster import Partitions, find_client
-from fastface.distributed.inputs import DividedRows, divide, divide_weights, is_dask
+from fastface.distributed.inputs import DividedRows, as_dask, divide, divide_weights, is_dask
 from fastface.distributed.partition import FileRows, Recipe, survey
 from fastface.distributed.rows import DistributedRows
 from fastface.errors import InvalidInputError
@@ -143,8 +143,8 @@ class KMeans(BaseKMeans):
         Parameters
         ----------
         X : dask.array.Array of shape (n_samples, n_features), str or path
-            Rows, divided along the first axis; or a ``.npy`` file that all workers can open, such
-            as the ``embeddings.npy`` of a run folder, which they map.
+            Rows, divided along the first axis; or a ``.npy`` file or a run folder that all workers
+            can open.
         y : object
             Ignored.
         sample_weight : dask.array.Array or array-like of shape (n_samples,), optional
@@ -228,7 +228,7 @@ class KMeans(BaseKMeans):
             best = run.best
             if best is not None:
                 self.cluster_centers_ = best.centers
-                self.labels_ = _as_dask(best.labels, divided.sizes)
+                self.labels_ = as_dask(best.labels, divided.sizes, np.int32)
                 self.inertia_ = best.inertia
                 self.n_iter_ = best.n_iter
                 self.algorithm_ = rows.algorithm
@@ -332,17 +332,6 @@ def _gathered(sample_weight: Any) -> NDArray[np.float64]:
     weights = sample_weight.compute() if is_dask(sample_weight) else sample_weight
     result: NDArray[np.float64] = np.asarray(weights, np.float64)
     return result
-
-
-def _as_dask(futures: list[Any], sizes: tuple[int, ...]) -> Any:
-    from dask import delayed
-    from dask.array import concatenate, from_delayed
-
-    pieces = [
-        from_delayed(delayed(future), (size,), dtype=np.int32)
-        for future, size in zip(futures, sizes, strict=True)
-    ]
-    return concatenate(pieces)
 
 
 def _cluster_sizes(labels: Any, n_clusters: int) -> NDArray[np.int64]:

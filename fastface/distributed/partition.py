@@ -27,7 +27,7 @@ from fastface.kmeans.randomness import Draws
 from fastface.kmeans.rows import ColumnRange, RowBlocks, measure, moment_sums
 from fastface.kmeans.seeding import SeedingRows
 
-__all__ = ["FileRows", "Recipe", "Survey", "ask", "forget", "survey"]
+__all__ = ["FileRows", "Recipe", "ShardRows", "Survey", "ask", "forget", "open_rows", "survey"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,17 @@ class FileRows:
                 " this path"
             ) from error
         return rows[self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """The rows of several files, one after another."""
+
+    parts: tuple[FileRows, ...]
+
+    def open(self) -> NDArray[Any]:
+        """Return the rows, in memory."""
+        return np.concatenate([part.open() for part in self.parts])
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,9 @@ class Survey:
         )
 
 
-def _opened(source: Any) -> NDArray[Any]:
-    rows = source.open() if isinstance(source, FileRows) else source
+def open_rows(source: Any) -> NDArray[Any]:
+    """Return the rows of a partition, which are here or in files."""
+    rows = source.open() if isinstance(source, (FileRows, ShardRows)) else source
     if rows.dtype not in (np.float16, np.float32, np.float64):
         rows = rows.astype(np.float64)
     return np.ascontiguousarray(rows)
@@ -122,7 +134,7 @@ def survey(source: Any, weights: Any, first_row: int, device: str, n_threads: in
     InvalidInputError
         If a value or a weight cannot be used.
     """
-    rows = RowBlocks(_opened(source), first_row=first_row)
+    rows = RowBlocks(open_rows(source), first_row=first_row)
     columns = measure(rows, get_backend(device).kmeans, n_threads)
     if weights is None:
         return Survey(columns, 1.0, True)
@@ -163,7 +175,7 @@ class Partition:
     """
 
     def __init__(self, source: Any, weights: Any, first_row: int, recipe: Recipe) -> None:
-        rows = RowBlocks(_opened(source), first_row=first_row)
+        rows = RowBlocks(open_rows(source), first_row=first_row)
         self.problem = Problem.over(
             rows,
             get_backend(recipe.device).kmeans,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from fastface.faces import DEFAULT_MAX_SIDE, FaceExtractor, PhotoListing, find_p
 from fastface.pipeline.assistants import BATCH_SIZE, EmbedderLike, open_embedder, report_writer
 from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
+from fastface.pipeline.embedding import embed_photos
 from fastface.pipeline.extraction import ExtractionPool
 from fastface.pipeline.finish import collect, group_people
 from fastface.pipeline.folder import Job, RunFolder
@@ -33,7 +34,7 @@ from fastface.pipeline.forgotten import FORGOTTEN_FILE, Box, Forgotten, hide
 from fastface.pipeline.listing import photos_table
 from fastface.pipeline.overlap import run_ahead
 from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
-from fastface.pipeline.shards import PHOTOS_PER_SHARD, ShardStore
+from fastface.pipeline.shards import PHOTOS_PER_SHARD, ShardStore, shards_of
 from fastface.pipeline.summary import (
     RunResult,
     explain_no_faces,
@@ -60,7 +61,7 @@ class _Shard(NamedTuple):
     """One shard, ready to be written."""
 
     number: int
-    photos: list[str]
+    photos: Sequence[str]
     results: list[PhotoResult]
     embeddings: NDArray[np.float32]
 
@@ -85,6 +86,7 @@ def run(
     encrypt: bool = False,
     workers: int | None = None,
     n_threads: int | None = None,
+    scheduler: Any = None,
     progress: Progress | None = None,
     make_extractor: Callable[[], Extractor] | None = None,
     make_embedder: Callable[[], EmbedderLike] | None = None,
@@ -130,6 +132,9 @@ def run(
         Processes that decode, detect and align; by default the number of cores.
     n_threads : int, optional
         Threads of the model's runtime and of the kernels.
+    scheduler : str or distributed.Client, optional
+        Find and embed faces on the workers of this Dask cluster, which see photos and model under
+        the same paths; `workers` is then theirs to say.  The folder gets the same bytes.
     progress : Progress, optional
         Where to report; nowhere by default.
     make_extractor, make_embedder : callable, optional
@@ -210,9 +215,17 @@ def run(
             if group:
                 _import_grouping()
             store = ShardStore(folder.shards)
-            n_shards = _make_shards(
-                store, listing, hidden, embedder, make, n_workers, progress, clock
-            )
+            if scheduler is None:
+                n_shards = _make_shards(
+                    store, listing, hidden, embedder, make, n_workers, progress, clock
+                )
+            else:
+                from fastface.pipeline.cluster import Recipe, make_shards_on_cluster
+
+                root = Path(listing.root).resolve()
+                recipe = Recipe(root, make, make_embedder, embedder.model.sha256, hidden)
+                with clock.stage(_OVERLAPPED):
+                    n_shards = make_shards_on_cluster(scheduler, store, listing, recipe, progress)
             with clock.stage("collect"):
                 listed = [skipped._asdict() for skipped in listing.skipped]
                 dim = embedder.spec.embedding_size
@@ -280,14 +293,11 @@ def _make_shards(
     clock: Clock,
 ) -> int:
     """Make every shard that is not there yet; return how many there are."""
-    shards = [
-        listing.photos[first : first + PHOTOS_PER_SHARD]
-        for first in range(0, len(listing.photos), PHOTOS_PER_SHARD)
-    ]
+    shards = shards_of(listing.photos, PHOTOS_PER_SHARD)
     missing = [index for index in range(len(shards)) if not store.has(index)]
     if not missing:
         return len(shards)
-    names = [name for index in missing for name in shards[index]]
+    names: Sequence[str] = [name for index in missing for name in shards[index]]
     n_photos = len(listing.photos)
     lanes = {**dict.fromkeys(WORKER_PARTS, n_workers), "embed": 1, "write": 1}
     with (
@@ -330,35 +340,12 @@ def _counted(source: Iterator[PhotoResult], step: Step, clock: Clock) -> Iterato
 
 
 def _embed_shards(
-    shards: dict[int, list[str]],
+    shards: Mapping[int, Sequence[str]],
     source: Iterator[PhotoResult],
     embedder: EmbedderLike,
     clock: Clock,
 ) -> Iterator[_Shard]:
     """Embed one shard after the other."""
     for index, names in shards.items():
-        results, embeddings = _embed_all(islice(source, len(names)), embedder, clock)
+        results, embeddings = embed_photos(islice(source, len(names)), embedder, clock.busy)
         yield _Shard(index, names, results, embeddings)
-
-
-def _embed_all(
-    source: Iterator[PhotoResult], embedder: EmbedderLike, clock: Clock
-) -> tuple[list[PhotoResult], NDArray[np.float32]]:
-    """Embed the faces of one shard, a batch at a time, while workers go on."""
-    results: list[PhotoResult] = []
-    crops: list[NDArray[np.uint8]] = []
-    parts = [np.empty((0, embedder.spec.embedding_size), np.float32)]
-
-    def embed_up_to(n: int) -> None:
-        with clock.busy("embed"):
-            parts.append(embedder.embed(np.stack(crops[:n])))
-        del crops[:n]
-
-    for result in source:
-        results.append(result.without_pixels())
-        crops.extend(face.crop for face in result.faces if face.crop is not None)
-        while len(crops) >= BATCH_SIZE:
-            embed_up_to(BATCH_SIZE)
-    if crops:
-        embed_up_to(len(crops))
-    return results, np.concatenate(parts)

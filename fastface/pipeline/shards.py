@@ -26,10 +26,15 @@ from fastface.pipeline.storage import (
 from fastface.private import make_folder
 from fastface.vault import load_array, reading, writing
 
-__all__ = ["PHOTOS_PER_SHARD", "ShardStore"]
+__all__ = ["PHOTOS_PER_SHARD", "ShardStore", "shards_of"]
 
 # Part of what makes results the same however often a job was stopped: never depends on the machine.
 PHOTOS_PER_SHARD = 256
+
+
+def shards_of(photos: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Cut a listing of photos into shards of `size`, the last maybe smaller."""
+    return [photos[start : start + size] for start in range(0, len(photos), size)]
 
 
 class ShardStore:
