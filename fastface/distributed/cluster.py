@@ -159,7 +159,7 @@ class Partitions:
         return f"fastface-{name}-{uuid.uuid4().hex[:12]}-{self._serial}"
 
     def _results(self, futures: list[Future]) -> list[Any]:
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
 
         try:
             results: list[Any] = self.client.gather(futures)
@@ -167,6 +167,11 @@ class Partitions:
             raise BackendUnavailableError(
                 f"workers died again and again while they worked on one partition ({error}); most"
                 " often they run out of memory: make partitions smaller, or give workers more"
+            ) from error
+        except (CancelledError, OSError) as error:
+            raise BackendUnavailableError(
+                f"the Dask scheduler does not answer any more ({type(error).__name__}: {error});"
+                " start it again: a fit with a checkpoint then goes on after its last iteration"
             ) from error
         return results
 

@@ -133,7 +133,7 @@ class ShardStore:
                 rows: int = pq.read_metadata(source).num_rows
         except EncryptionError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(index, error) from error
         return rows
 

@@ -63,7 +63,7 @@ def read_table(path: Path) -> pa.Table:
         return read_columns(path)
     except StorageError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastface.errors import CorruptFileError
-from fastface.pipeline.schema import EMBEDDINGS_SHA256
-from fastface.pipeline.storage import file_sha256, read_json, read_table
+from fastface.errors import CorruptFileError, EncryptionError, StorageError
+from fastface.pipeline.schema import CROPS, EMBEDDINGS_SHA256, FACES, PEOPLE, PHOTOS, SKIPPED
+from fastface.pipeline.storage import content_sha256, read_json, read_table
+from fastface.vault import reading
 
 __all__ = ["check_finished"]
 
@@ -30,14 +32,20 @@ def check_finished(folder: Path) -> None:
     """
     try:
         read_json(folder / "run.json")
-        for name in ("people.parquet", "skipped.parquet", "photos.parquet"):
-            read_table(folder / name)
-        _read_through(folder / "crops.parquet")
-        faces = read_table(folder / "faces.parquet")
+        faces = _read(folder / "faces.parquet", FACES)
+        _read(folder / "skipped.parquet", SKIPPED)
+        _read(folder / "photos.parquet", PHOTOS)
+        people = read_table(folder / "people.parquet")  # whose names another program may write
+        if not set(PEOPLE.names) <= set(people.column_names):
+            raise CorruptFileError(f"{folder / 'people.parquet'} lacks columns")
+        if _count_crops(folder / "crops.parquet") != faces.num_rows:
+            raise CorruptFileError(f"{folder / 'crops.parquet'} has not one crop a face")
         expected = (faces.schema.metadata or {}).get(EMBEDDINGS_SHA256)
         embeddings = folder / "embeddings.npy"
-        if expected is not None and file_sha256(embeddings).encode() != expected:
+        if expected is not None and content_sha256(embeddings).encode() != expected:
             raise CorruptFileError(f"{embeddings} is not what was written with faces.parquet")
+    except EncryptionError:
+        raise
     except OSError as error:
         raise CorruptFileError(
             f"the finished run {folder} is damaged: {error}. Put that file back, or make everything"
@@ -45,11 +53,24 @@ def check_finished(folder: Path) -> None:
         ) from error
 
 
-def _read_through(path: Path) -> None:
-    """Read a table that may be larger than memory, for its checksums."""
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    table = read_table(path)
+    if not table.schema.equals(schema):
+        raise CorruptFileError(f"{path} has other columns than those that were written")
+    return table
+
+
+def _count_crops(path: Path) -> int:
+    """Read a table that may be larger than memory, for its checksums, and count its rows."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for _ in file.iter_batches(batch_size=1024):
-                pass
-    except (OSError, ValueError) as error:
+        with (
+            reading(path) as source,
+            pq.ParquetFile(source, page_checksum_verification=True) as file,
+        ):
+            if not file.schema_arrow.equals(CROPS):
+                raise ValueError("it has other columns than those that were written")
+            return sum(batch.num_rows for batch in file.iter_batches(batch_size=1024))
+    except StorageError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error

@@ -103,6 +103,8 @@ def read_arrays(path: Path, *, mmap: bool) -> tuple[dict[str, Any], dict[str, ND
     with file:
         try:
             with zipfile.ZipFile(file) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("it is compressed")
                 header = json.loads(archive.read(_HEADER))
                 if not isinstance(header, dict):
                     raise ValueError("its header is not a JSON object")

@@ -20,10 +20,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastface.errors import FastfaceError
 from tests.faults import disk
 from tests.faults.jobs import JOBS, Job
-
-from fastface.errors import FastfaceError
 
 _DONE, _SAID, _UNEXPECTED = 0, 3, 4
 

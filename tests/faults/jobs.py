@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +87,10 @@ class InlinePool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         pass
 
@@ -114,7 +117,7 @@ class RunJob(Job):
     """`fastface run` without its report."""
 
     name = "run"
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     def prepare(self) -> None:
         photos = make_photos(self.inputs / "photos", 10)
@@ -144,7 +147,7 @@ class ForcedRunJob(RunJob):
     """`fastface run --force` where people have been given names."""
 
     name = "run --force"
-    options = {"force": True, "method": "overlap-linkage"}
+    options: ClassVar[dict[str, Any]] = {"force": True, "method": "overlap-linkage"}
 
     def begin(self, folder: Path) -> None:
         job.ExtractionPool = InlinePool
@@ -305,5 +308,3 @@ JOBS: tuple[type[Job], ...] = (
     ClusterJob,
     EngineJob,
 )
-
-
