@@ -2,7 +2,7 @@
 # Fuzz the C++ kernels: scripts/fuzz_kernels.sh [address|thread] [SECONDS] [SEED]
 #
 # address: AddressSanitizer and UndefinedBehaviorSanitizer, with libFuzzer over the corpus in
-#          tests/fuzz/corpus where clang has it (on Debian: apt install clang libclang-rt-dev),
+#          tests/fuzz/kernels-corpus where clang has it (on Debian: apt install clang libclang-rt-dev),
 #          else with a program that draws its own inputs.
 # thread:  ThreadSanitizer, inputs drawn.
 # CXX chooses the compiler.  What is found stops the run, and libFuzzer leaves the input behind.
@@ -18,7 +18,7 @@ if [[ -z $cxx ]]; then
     command -v "$cxx" >/dev/null && break
   done
 fi
-flags=(-std=c++17 -O1 -g -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer -Icsrc -pthread)
+flags=(-std=c++17 -O1 -g -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer -MMD -MP -Icsrc -pthread)
 driver=(-DFASTFACE_FUZZ_MAIN)
 case $kind in
   address)
@@ -52,15 +52,16 @@ sources=(csrc/{search_nearest,search_radius,sweep,screen,panels,pairwise,lloyd,g
     fi
     printf '%s: %s\n\t%s %s %s -c $< -o $@\n' "$object" "$source" "$cxx" "${flags[*]}" "$extra"
   done
-  printf '%s/fuzz: tests/fuzz/fuzz_kernels.cpp %s\n\t%s %s %s $^ -o $@\n' \
+  printf '%s/fuzz: tests/fuzz/kernels.cpp %s\n\t%s %s %s $^ -o $@\n' \
     "$build" "${objects[*]}" "$cxx" "${flags[*]}" "${driver[*]}"
+  echo "-include $build/*.d"
 } >"$build/Makefile"
 make -s -f "$build/Makefile" -j2
 
 if [[ ${driver[0]} == -fsanitize=fuzzer ]]; then
   mkdir -p "$build/found"
   "$build/fuzz" -max_total_time="$seconds" -seed="$seed" -max_len=400 -print_final_stats=1 \
-    -artifact_prefix="$build/found/" "$build/found" tests/fuzz/corpus
+    -artifact_prefix="$build/found/" "$build/found" tests/fuzz/kernels-corpus
 else
   "$build/fuzz" "$seconds" "$seed"
 fi

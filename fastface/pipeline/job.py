@@ -278,8 +278,6 @@ def _import_grouping() -> None:
     threading.Thread(target=_methods, name="fastface-import", daemon=True).start()
 
 
-
-
 def _make_shards(
     store: ShardStore,
     listing: PhotoListing,
