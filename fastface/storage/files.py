@@ -84,6 +84,8 @@ def _open_part(path: Path) -> tuple[int, Path]:
     usual = path.with_name(f".{path.name}.part")
     handle = os.open(usual, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
     if _is_ours(handle, usual):
+        with contextlib.suppress(PermissionError):  # a file system that knows no modes
+            os.fchmod(handle, _PRIVATE)
         os.ftruncate(handle, 0)
         return handle, usual
     os.close(handle)
