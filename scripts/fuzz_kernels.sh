@@ -18,7 +18,7 @@ if [[ -z $cxx ]]; then
     command -v "$cxx" >/dev/null && break
   done
 fi
-flags=(-std=c++17 -O1 -g -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer -MMD -MP -Icsrc -pthread)
+flags=(-std=c++17 -O1 -g -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer -MMD -MP -Icsrc -Itests/fuzz -pthread)
 driver=(-DFASTFACE_FUZZ_MAIN)
 case $kind in
   address)

@@ -120,7 +120,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CorruptFileError(f"{path} holds no JSON object")
     checksum = value.pop(_CHECKSUM, None)
     if checksum not in (None, _json_digest(value)):
-        raise CorruptFileError(f"{path} is damaged: its checksum is not that of what it says")
+        raise CorruptFileError(
+            f"{path} is damaged: its checksum is not that of what it says (if it was changed on"
+            f" purpose, take {_CHECKSUM!r} out of it)"
+        )
     return value
 
 
