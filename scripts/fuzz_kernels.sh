@@ -52,7 +52,7 @@ sources=(csrc/{search_nearest,search_radius,sweep,screen,panels,pairwise,lloyd,g
     fi
     printf '%s: %s\n\t%s %s %s -c $< -o $@\n' "$object" "$source" "$cxx" "${flags[*]}" "$extra"
   done
-  printf '%s/fuzz: tests/fuzz/kernels.cpp %s\n\t%s %s %s $^ -o $@\n' \
+  printf '%s/fuzz: tests/fuzz/kernels.cpp %s\n\t%s %s %s $(filter %%.cpp %%.o,$^) -o $@\n' \
     "$build" "${objects[*]}" "$cxx" "${flags[*]}" "${driver[*]}"
   echo "-include $build/*.d"
 } >"$build/Makefile"

@@ -174,7 +174,9 @@ void people(Source& source) {
   std::vector<float> x(static_cast<std::size_t>(n * dim));
   for (float& value : x) value = static_cast<float>(source.value(0));
   const std::int64_t n_groups = 1 + source.below(n), n_exclusions = 1 + source.below(5);
-  const auto labels = draw_labels(source, n, n_groups);
+  auto labels = draw_labels(source, n, n_groups);
+  for (std::int64_t group = 0; group < n_groups; ++group)  // none is empty
+    labels[static_cast<std::size_t>(group)] = static_cast<std::int32_t>(group);
   Lists exclusions;
   for (std::int64_t i = 0; i < n; ++i) {
     if (source.below(3) == 0)
