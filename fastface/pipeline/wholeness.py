@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastface.errors import CorruptFileError, EncryptionError, StorageError
 from fastface.pipeline.schema import CROPS, EMBEDDINGS_SHA256, FACES, PEOPLE, PHOTOS, SKIPPED
 from fastface.pipeline.storage import content_sha256, read_json, read_table
-from fastface.vault import reading
+from fastface.vault import open_table
 
 __all__ = ["check_finished"]
 
@@ -63,10 +62,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
 def _count_crops(path: Path) -> int:
     """Read a table that may be larger than memory, for its checksums, and count its rows."""
     try:
-        with (
-            reading(path) as source,
-            pq.ParquetFile(source, page_checksum_verification=True) as file,
-        ):
+        with open_table(path) as file:
             if not file.schema_arrow.equals(CROPS):
                 raise ValueError("it has other columns than those that were written")
             return sum(batch.num_rows for batch in file.iter_batches(batch_size=1024))
