@@ -4,8 +4,15 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#if defined(__GLIBC__)
+#include <cxxabi.h>
+#endif
+
+#include <chrono>
+#include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -67,28 +74,58 @@ py::array_t<T> take(std::vector<T>&& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
 }
 
+// Calls something of Python's that waits for the GIL.  Where the interpreter ends meanwhile,
+// CPython before 3.14 ends the waiting thread by unwinding its stack, which C++ answers with an
+// abort at the first destructor.  Such a thread sleeps instead, until the process is gone.
+template <typename Wait>
+auto or_sleep(const Wait& wait) {
+#if defined(__GLIBC__)
+  try {
+    return wait();
+  } catch (abi::__forced_unwind&) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+#else
+  return wait();
+#endif
+}
+
+// Asks Python, from a thread without the GIL, whether the user wants to stop.
+inline bool asked_to_stop() {
+  const PyGILState_STATE state = or_sleep([] { return PyGILState_Ensure(); });
+  const bool stop = PyErr_CheckSignals() != 0;
+  PyGILState_Release(state);
+  return stop;
+}
+
 // Runs `work(interrupt)` without the GIL, which is taken back now and then, in the calling thread
 // alone, to ask whether the user wants to stop.
 template <typename Work>
 auto without_gil(const Work& work) {
-  Interrupt interrupt([] {
-    const py::gil_scoped_acquire acquire;
-    return PyErr_CheckSignals() != 0;
-  });
-  if constexpr (std::is_void_v<decltype(work(interrupt))>) {
-    {
-      const py::gil_scoped_release release;
+  Interrupt interrupt(asked_to_stop);
+  PyThreadState* const state = PyEval_SaveThread();
+  const auto take_back = [state] { or_sleep([state] { PyEval_RestoreThread(state); }); };
+  const auto finish = [&] {
+    take_back();
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  };
+  std::exception_ptr failure;
+  try {
+    if constexpr (std::is_void_v<decltype(work(interrupt))>) {
       work(interrupt);
+      return finish();
+    } else {
+      auto result = work(interrupt);
+      finish();
+      return result;
     }
-    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-  } else {
-    auto result = [&] {
-      const py::gil_scoped_release release;
-      return work(interrupt);
-    }();
-    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-    return result;
+  } catch (py::error_already_set&) {  // from `finish`, which has the GIL
+    throw;
+  } catch (...) {
+    failure = std::current_exception();
   }
+  take_back();
+  std::rethrow_exception(failure);
 }
 
 }  // namespace fastface

@@ -1,4 +1,6 @@
 // Binds the grouping methods.
+#include <algorithm>
+
 #include "bindings.hpp"
 #include "people/linkage.hpp"
 #include "people/links.hpp"
@@ -98,6 +100,9 @@ Integers link(const Integers& indices, const Floats& distances, const Floats& x,
                    exclusions.lists.size() == graph.n,
                "arrays do not agree");
   require_below(labels, n_groups, "label out of range");
+  std::vector<char> has_member(static_cast<std::size_t>(n_groups), 0);
+  for (std::int64_t i = 0; i < graph.n; ++i) has_member[labels.data()[i]] = 1;
+  require_that(std::count(has_member.begin(), has_member.end(), 0) == 0, "a group without faces");
   const LinkageProblem problem{graph,         x.data(),       x.shape(1),       shares.rows,
                                labels.data(), n_groups,       exclusions.lists, exclusions.count,
                                cutoff,        overlap_weight, longest_edge,     stop};

@@ -43,7 +43,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     FRONT_DOOR: (),
 }
 # Every room may use these; they import nothing of the project but `errors`.
-COMMON = ("errors", "validation", "progress", "private")
+COMMON = ("errors", "validation", "progress", "private", "storage")
 
 Import = tuple[Path, int, str]  # file, line, room
 

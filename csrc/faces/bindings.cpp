@@ -51,11 +51,9 @@ py::tuple search(const HogSearch& self, const Bytes& image, int levels, const Fl
     throw std::invalid_argument("expected a least response for every template");
   const std::uint8_t* rgb = image.data();
   const float* bars = least.data();
-  std::vector<HogHit> hits;
-  {
-    const py::gil_scoped_release release;
-    hits = self.run(*active_kernels().faces, rgb, image.shape(0), image.shape(1), levels, bars);
-  }
+  const std::vector<HogHit> hits = without_gil([&](Interrupt&) {
+    return self.run(*active_kernels().faces, rgb, image.shape(0), image.shape(1), levels, bars);
+  });
   const auto n = static_cast<py::ssize_t>(hits.size());
   py::array_t<std::int32_t> places({n, py::ssize_t{4}});
   Floats responses(n);
@@ -74,17 +72,18 @@ Bytes resample_photo(const Bytes& image, py::ssize_t rows, py::ssize_t columns) 
   Bytes out({rows, columns, py::ssize_t{3}});
   const std::uint8_t* rgb = image.data();
   std::uint8_t* to = out.mutable_data();
-  const py::gil_scoped_release release;
-  const FaceKernels& kernels = *active_kernels().faces;
-  Planes source, target;
-  load_planes(kernels, rgb, image.shape(0), image.shape(1), source);
-  target.resize(rows, columns);
-  resample(kernels, source, target);
-  for (py::ssize_t y = 0; y < rows; ++y) {
-    const std::uint8_t* planes[3] = {target.row(0, y), target.row(1, y), target.row(2, y)};
-    for (py::ssize_t x = 0; x < columns; ++x)
-      for (const std::uint8_t* plane : planes) *to++ = plane[x];
-  }
+  without_gil([&](Interrupt&) {
+    const FaceKernels& kernels = *active_kernels().faces;
+    Planes source, target;
+    load_planes(kernels, rgb, image.shape(0), image.shape(1), source);
+    target.resize(rows, columns);
+    resample(kernels, source, target);
+    for (py::ssize_t y = 0; y < rows; ++y) {
+      const std::uint8_t* planes[3] = {target.row(0, y), target.row(1, y), target.row(2, y)};
+      for (py::ssize_t x = 0; x < columns; ++x)
+        for (const std::uint8_t* plane : planes) *to++ = plane[x];
+    }
+  });
   return out;
 }
 
@@ -97,9 +96,10 @@ void resample_plane(const Floats& source, Floats target) {
       throw std::invalid_argument("expected planes whose columns lie side by side");
   const float* from = source.data();
   float* to = target.mutable_data();
-  const py::gil_scoped_release release;
-  resample(from, source.strides(0) / kSize, source.shape(0), source.shape(1), to,
-           target.strides(0) / kSize, target.shape(0), target.shape(1));
+  without_gil([&](Interrupt&) {
+    resample(from, source.strides(0) / kSize, source.shape(0), source.shape(1), to,
+             target.strides(0) / kSize, target.shape(0), target.shape(1));
+  });
 }
 
 // A part of a photo, cut out without a copy.
@@ -115,8 +115,7 @@ Bytes halve_photo(const Bytes& image) {
   if (photo.rows < 5 || photo.columns < 5) throw std::invalid_argument("too small to halve");
   Bytes out({py::ssize_t{halved(photo.rows)}, py::ssize_t{halved(photo.columns)}, py::ssize_t{3}});
   std::uint8_t* to = out.mutable_data();
-  const py::gil_scoped_release release;
-  halve(photo, to);
+  without_gil([&](Interrupt&) { halve(photo, to); });
   return out;
 }
 
@@ -126,8 +125,8 @@ Bytes sample_photo(const Bytes& image, std::complex<double> origin, std::complex
   if (size < 1) throw std::invalid_argument("expected a size");
   Bytes out({size, size, py::ssize_t{3}});
   std::uint8_t* to = out.mutable_data();
-  const py::gil_scoped_release release;
-  sample(photo, {origin.real(), origin.imag(), step.real(), step.imag(), size, rounding}, to);
+  const SampleGrid grid{origin.real(), origin.imag(), step.real(), step.imag(), size, rounding};
+  without_gil([&](Interrupt&) { sample(photo, grid, to); });
   return out;
 }
 

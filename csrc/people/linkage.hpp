@@ -19,7 +19,7 @@ struct LinkageProblem {
   const float* x;  // n unit rows
   std::int64_t dim;
   const SparseRows& shares;
-  const std::int32_t* labels;  // the group each face is in at the beginning
+  const std::int32_t* labels;  // the group each face is in at the beginning; none is empty
   std::int64_t n_groups;
   const Lists& exclusions;  // per face: two groups that share one of these are never joined
   std::int64_t n_exclusions;

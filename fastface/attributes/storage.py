@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from fastface.attributes.splits import Split
 from fastface.attributes.tree import SplitNode
 from fastface.attributes.within import Whitening
-from fastface.errors import CorruptFileError, StorageError
-from fastface.private import create
+from fastface.errors import CorruptFileError
+from fastface.storage import read_arrays, write_arrays
 
 __all__ = ["Names", "load_model", "save_model"]
 
-_FORMAT = "fastface-attributes-1"
+_FORMAT = "fastface-attributes-2"
 _SCALARS = ("threshold", "spread", "strength", "share", "separation")
 
 
@@ -59,30 +58,18 @@ def save_model(path: str | os.PathLike[str], model: Any) -> None:
         "names": [asdict(names) for names in model.names_],
         "nodes": [[node.path, node.n_samples, node.split is not None] for node in nodes],
     }
-    arrays["about"] = np.array(json.dumps(about, ensure_ascii=False))
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        with create(temporary) as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    write_arrays(target, about, arrays)
 
 
 def load_model(path: str | os.PathLike[str], model: Any) -> None:
     """Fill an `AttributeDiscovery` from a file of `save_model`."""
     source = Path(path)
-    if not source.is_file():
-        raise StorageError(f"there is no file {source}")
     try:
-        with np.load(source, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays["about"]))
+        about, arrays = read_arrays(source, mmap=False)
         if about["format"] != _FORMAT:
             raise ValueError(f"its format is {about['format']!r}, not {_FORMAT!r}")
         _fill(model, about, arrays)
-    except Exception as error:  # zipfile and NumPy report damage by a dozen unrelated types
+    except (CorruptFileError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise CorruptFileError(
             f"{source} holds no splits of AttributeDiscovery ({error}): fit and save again"
         ) from error

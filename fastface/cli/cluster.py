@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
+from fastface.storage import replacing
 from fastface.vault import load_array
 
 _STEPS = 3  # of grouping: the graph, the people, how sure
@@ -76,10 +77,7 @@ def call(options: argparse.Namespace) -> int:
             callback=lambda _: step.advance(),
             **chosen,
         ).fit(rows)
-    try:
-        _write(target, model.labels_, model.confidence_)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error}") from error
+    _write(target, model.labels_, model.confidence_)
     if options.json:
         print_json({"rows": len(model.labels_), "people": model.n_people_, "method": model.method_})
     else:
@@ -121,8 +119,7 @@ def _read(path: Path) -> NDArray[Any]:
 
 
 def _write(path: Path, labels: NDArray[np.int64], confidence: NDArray[np.float32]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as temporary:
         if path.suffix == ".npy":
             with temporary.open("wb") as file:
                 np.save(file, labels, allow_pickle=False)
@@ -136,6 +133,3 @@ def _write(path: Path, labels: NDArray[np.int64], confidence: NDArray[np.float32
             import pyarrow as pa
 
             pq.write_table(pa.table({"person_id": labels, "confidence": confidence}), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import fastface
 from fastface.cli import (
@@ -36,7 +39,8 @@ examples:
   fastface export dlib-resnet --precision int8 -o int8.onnx
   fastface doctor                          what is installed, and what to do about the rest
 
-exit codes: 0 done, 1 error, 2 wrong arguments, 3 no photos or no faces, 130 stopped by Ctrl-C
+exit codes: 0 done, 1 error, 2 wrong arguments, 3 no photos or no faces, 130 stopped by Ctrl-C,
+143 by SIGTERM
 """
 
 
@@ -70,6 +74,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """Somebody asked this process to end: whatever Ctrl-C cleans up is cleaned up for them too."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what is inside as Ctrl-C does."""
+
+    def terminate(*_: object) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -81,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 error, 3 nothing to work on, 130 stopped by Ctrl-C.  Wrong
-        arguments raise ``SystemExit(2)``.
+        The exit code: 0 done, 1 error, 3 nothing to work on, 130 stopped by Ctrl-C, 143 by
+        SIGTERM.  Wrong arguments raise ``SystemExit(2)``.
     """
     options = _parser().parse_args(argv)
     with warnings.catch_warnings():
@@ -99,16 +124,17 @@ def _call(options: argparse.Namespace) -> int:
         # A photo's name that the terminal cannot show must not fail a job that is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code: int = options.call(options)
+        with _terminable():
+            code: int = options.call(options)
     except FastfaceError as error:
         if os.environ.get("FASTFACE_DEBUG") == "1":
             raise
         print(f"fastface: error: {printable(str(error))}", file=sys.stderr)
         return 3 if isinstance(error, NoFacesError) else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         more = "; the same command goes on where it was" if "resumes" in options else ""
         print(f"\nfastface: stopped{more}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, _TerminatedError) else 130
     except BrokenPipeError:
         # The reader of our output has gone (as in `| head`): nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -194,9 +194,9 @@ def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
     Raises
     ------
     BackendUnavailableError
-        If workers died over one of them again and again.
+        If workers died over one of them again and again, or the scheduler is gone.
     """
-    from distributed import KilledWorker
+    from distributed import CancelledError, KilledWorker
 
     try:
         results: list[Any] = client.gather(list(futures))
@@ -204,6 +204,11 @@ def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
         raise BackendUnavailableError(
             f"workers died again and again while they worked on one partition ({error}); most"
             " often they run out of memory: make partitions smaller, or give workers more"
+        ) from error
+    except (CancelledError, OSError) as error:
+        raise BackendUnavailableError(
+            f"the Dask scheduler does not answer any more ({type(error).__name__}: {error});"
+            " start it again: a fit with a checkpoint then goes on after its last iteration"
         ) from error
     return results
 

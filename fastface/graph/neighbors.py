@@ -15,7 +15,7 @@ from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.graph.approximate import Recall, approximate_neighbors, choose_method
 from fastface.graph.growth import grown_neighbors
 from fastface.graph.rows import fingerprint, unit_rows
-from fastface.graph.storage import read_arrays, write_arrays
+from fastface.storage import read_arrays, write_arrays
 from fastface.validation import METRICS, check_integer, check_matrix, check_metric
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ It holds centers, not labels: those follow from the centers.
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastface.errors import CorruptFileError, RunMismatchError, StorageError
-from fastface.private import create
+from fastface.errors import CorruptFileError, RunMismatchError
+from fastface.storage import read_arrays, write_arrays
 
 __all__ = [
     "BatchProgress",
@@ -28,7 +27,7 @@ __all__ = [
     "fingerprint_of",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 _SAMPLED_ROWS = 256
 
 
@@ -156,20 +155,18 @@ class Checkpoint(Generic[_P]):
         CorruptFileError
             If it is no checkpoint.
         """
-        try:
-            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                stored = json.loads(str(file["job"]))
-                state = json.loads(str(file["state"]))
-                arrays = {name: file[name] for name in file.files if name not in ("job", "state")}
-        except FileNotFoundError:
+        if not self.path.exists():
             return None
-        except OSError as error:
-            raise StorageError(f"checkpoint {self.path} cannot be read: {error}") from error
-        except Exception as error:
+        try:
+            header, arrays = read_arrays(self.path, mmap=False)
+            stored, state = header["job"], header["state"]
+            values: dict[str, Any] = {**state, **arrays}
+            progress = self._kind(**values) if stored == self._job else None
+        except (CorruptFileError, KeyError, TypeError) as error:
             raise CorruptFileError(
                 f"{self.path} is not a whole checkpoint ({error}); delete it to start anew"
             ) from error
-        if stored != self._job:
+        if progress is None:
             different = sorted(
                 key
                 for key in stored.keys() | self._job.keys()
@@ -179,7 +176,7 @@ class Checkpoint(Generic[_P]):
                 f"checkpoint {self.path} belongs to another fit: it differs in"
                 f" {', '.join(different)}; name another file, or delete this one"
             )
-        return self._kind(**state, **arrays)
+        return progress
 
     def save(self, progress: _P) -> None:
         """Replace the file."""
@@ -188,13 +185,4 @@ class Checkpoint(Generic[_P]):
             name: v for name, v in values.items() if isinstance(v, np.ndarray)
         }
         state = {name: v for name, v in values.items() if name not in arrays and v is not None}
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        try:
-            with create(partial) as file:
-                np.savez(file, job=json.dumps(self._job), state=json.dumps(state), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise StorageError(f"checkpoint {self.path} cannot be written: {error}") from error
+        write_arrays(self.path, {"job": self._job, "state": state}, arrays)

@@ -13,16 +13,17 @@ import hashlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastface.errors import StorageError
+from fastface.storage import replacing
 
 __all__ = ["CachedFile", "cache_directory", "cached", "locked", "write_file"]
 
 _HASH = "[0-9a-f]{64}"
+_ADVICE = "Make room or set FASTFACE_CACHE_DIR to a folder that can be written"
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def cached(key: str, suffix: str, build: Callable[[], bytes]) -> CachedFile:
         raise
     except OSError as error:
         raise StorageError(
-            f"cannot use the cache directory {folder}: {error.strerror or error}; "
-            "make room or set FASTFACE_CACHE_DIR to a folder that can be written"
+            f"cannot use the cache directory {folder}: {error.strerror or error}. {_ADVICE}"
         ) from error
 
 
@@ -158,7 +158,8 @@ def _publish(folder: Path, key: str, suffix: str, data: bytes) -> CachedFile:
     sha256 = hashlib.sha256(data).hexdigest()
     path = folder / f"{key}-{sha256}{suffix}"
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(path, data)
+    with replacing(path, _ADVICE) as partial:
+        partial.write_bytes(data)
     return CachedFile(path, sha256)
 
 
@@ -170,22 +171,6 @@ def write_file(path: Path, data: bytes) -> None:
     StorageError
         If it cannot be written.
     """
-    try:
-        _replace(path, data)
-        path.chmod(0o644)  # a temporary file is its owner's alone
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(partial)
-        raise
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+        partial.chmod(0o644)  # no biometric data: as public as a file that a copy makes

@@ -29,6 +29,8 @@ _BOOTSTRAP = (
 # One core each: the libraries below would otherwise start a pool of threads in every worker.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _IN_FLIGHT_PER_WORKER = 4
+# Far more than the largest photo takes on the slowest machine: nothing but a hang lasts so long.
+_PATIENCE_SECONDS = 900
 
 
 class WorkerStartError(FastfaceError, RuntimeError):
@@ -42,7 +44,8 @@ class _WorkerEndedError(Exception):
 class _Worker:
     """One process that reads photos."""
 
-    def __init__(self, make_extractor: Callable[[], Extractor]) -> None:
+    def __init__(self, make_extractor: Callable[[], Extractor], patience: int) -> None:
+        self._patience = patience
         self._connection, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno())],
@@ -71,6 +74,7 @@ class _Worker:
             self._wait_until_ready()
         try:
             self._connection.send(path)
+            self._wait_for_answer()
             answer: PhotoResult | FastfaceError = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             raise _WorkerEndedError(self._how_it_ended()) from error
@@ -78,10 +82,20 @@ class _Worker:
             raise answer
         return answer
 
+    def _wait_for_answer(self) -> None:
+        """Wait as long as a photo may take, not counting while this process itself was stopped."""
+        for _ in range(self._patience):
+            # One second after the other: no clock is asked, so that none can jump.
+            if self._connection.poll(1.0):
+                return
+        self.kill()
+        raise _WorkerEndedError(f"no answer within {self._patience} s")
+
     def _wait_until_ready(self) -> None:
         try:
+            self._wait_for_answer()
             self._connection.recv()
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, ConnectionError, _WorkerEndedError) as error:
             raise WorkerStartError(
                 f"a worker process could not start ({self._how_it_ended()}): what it wrote to"
                 " stderr says why, and `fastface doctor` what is missing"
@@ -118,9 +132,18 @@ class ExtractionPool:
         Picklable; called once in every worker.
     workers : int
         Processes.
+    patience : int
+        Seconds that a worker may be silent about one photo; then it is ended like one that died.
     """
 
-    def __init__(self, make_extractor: Callable[[], Extractor], workers: int) -> None:
+    def __init__(
+        self,
+        make_extractor: Callable[[], Extractor],
+        workers: int,
+        *,
+        patience: int = _PATIENCE_SECONDS,
+    ) -> None:
+        self._patience = patience
         self._make_extractor = make_extractor
         self._workers = workers
         self._threads = ThreadPoolExecutor(workers, "fastface-worker")
@@ -184,7 +207,7 @@ class ExtractionPool:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            worker = _Worker(self._make_extractor)
+            worker = _Worker(self._make_extractor, self._patience)
             self._alive.add(worker)
             return worker
 

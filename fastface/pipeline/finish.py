@@ -6,6 +6,8 @@ can be read already.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,14 @@ from numpy.typing import NDArray
 
 from fastface.errors import InvalidInputError
 from fastface.pipeline.names import carried_names
-from fastface.pipeline.schema import CROPS, FACES, PEOPLE, SHARD_FACES, SKIPPED
+from fastface.pipeline.schema import (
+    CROPS,
+    EMBEDDINGS_SHA256,
+    FACES,
+    PEOPLE,
+    SHARD_FACES,
+    SKIPPED,
+)
 from fastface.pipeline.shards import ShardStore
 from fastface.pipeline.storage import read_array, replacing, write_table
 from fastface.vault import writing
@@ -55,7 +64,7 @@ def collect(
     Returns
     -------
     pyarrow.Table
-        Faces without their crops, counted from 0.
+        Faces without their crops, counted from 0; its metadata hold the embeddings' checksum.
     """
     total = sum(store.count_faces(index) for index in range(n_shards))
     tables = [SHARD_FACES.empty_table().drop_columns(["jpeg"])]
@@ -67,19 +76,25 @@ def collect(
         # Written, not mapped: a full disk is an error here and would be a signal there.
         writing(embeddings_path) as embeddings_file,
         writing(crops_path) as crops_target,
-        pq.ParquetWriter(crops_target, CROPS) as crops_file,
+        pq.ParquetWriter(crops_target, CROPS, write_page_checksum=True) as crops_file,
     ):
         header = {"descr": "<f4", "fortran_order": False, "shape": (total, dim)}
-        npy.write_array_header_1_0(embeddings_file, header)
+        start = io.BytesIO()
+        npy.write_array_header_1_0(start, header)
+        embeddings_file.write(start.getvalue())
+        digest = hashlib.sha256(start.getvalue())
         for faces, missing, embeddings in store.read_all(n_shards):
             ids = pa.array(np.arange(done, done + faces.num_rows, dtype=np.int64))
             done += faces.num_rows
             crops_file.write_table(pa.Table.from_arrays([ids, faces["jpeg"]], schema=CROPS))
-            embeddings_file.write(np.ascontiguousarray(embeddings, "<f4").data)
+            block = np.ascontiguousarray(embeddings, "<f4").data
+            digest.update(block)
+            embeddings_file.write(block)
             tables.append(faces.drop_columns(["jpeg"]).set_column(0, SHARD_FACES.field(0), ids))
             skipped.append(missing)
     write_table(folder / "skipped.parquet", pa.concat_tables(skipped).sort_by("file"))
-    return pa.concat_tables(tables)
+    faces = pa.concat_tables(tables)
+    return faces.replace_schema_metadata({EMBEDDINGS_SHA256: digest.hexdigest()})
 
 
 def choose_cutoff(spec: ModelSpec, embeddings: NDArray[Any]) -> float:
@@ -158,7 +173,8 @@ def group_people(
         labels, confidence = pa.array(model.labels_), pa.array(model.confidence_)
         used = {"method": model.method_, "cutoff": cutoff}
     columns = [*faces.columns, labels, confidence]
-    write_table(folder / "faces.parquet", pa.Table.from_arrays(columns, schema=FACES))
+    schema = FACES.with_metadata(faces.schema.metadata)
+    write_table(folder / "faces.parquet", pa.Table.from_arrays(columns, schema=schema))
     write_table(folder / "people.parquet", people)
     return used
 

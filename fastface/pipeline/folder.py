@@ -245,7 +245,7 @@ class RunFolder:
                     "photos": {"count": job.photos.num_rows, "sha256": job.digest},
                 },
             )
-        if not (self.path / _PHOTOS).is_file():
+        if not (self.finished and (self.path / _PHOTOS).is_file()):
             write_table(self.path / _PHOTOS, job.photos)
         if not self.finished:
             with storage_errors(self.path):

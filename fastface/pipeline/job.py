@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,7 +36,12 @@ from fastface.pipeline.forgotten import FORGOTTEN_FILE, Box, Forgotten, hide
 from fastface.pipeline.listing import photos_table
 from fastface.pipeline.overlap import run_ahead
 from fastface.pipeline.photo_worker import WORKER_PARTS, Extractor, PhotoResult
-from fastface.pipeline.shards import PHOTOS_PER_SHARD, ShardStore, shards_of
+from fastface.pipeline.shards import (
+    PHOTOS_PER_SHARD,
+    DamagedShardError,
+    ShardStore,
+    shards_of,
+)
 from fastface.pipeline.summary import (
     RunResult,
     explain_no_faces,
@@ -43,6 +50,7 @@ from fastface.pipeline.summary import (
     write_summary,
 )
 from fastface.pipeline.versions import deciding_versions, describe_detector
+from fastface.pipeline.wholeness import check_finished
 from fastface.progress import NullProgress, Progress, Step
 from fastface.validation import check_integer
 
@@ -187,7 +195,7 @@ def run(
         if prepare := getattr(extractor, "prepare", None):
             prepare()
         if make_extractor is None:
-            make = partial(_give, extractor)  # workers need not load again what it has loaded
+            make = partial(copy, extractor)  # workers need not load again what it has loaded
         job = Job(
             {
                 "model": embedder.spec.name,
@@ -209,27 +217,39 @@ def run(
     with folder.open(job, force=force, encrypt=encrypt):
         report = not folder.encrypted if report is None else report
         reused = folder.finished
-        if not reused:
+        if reused:
+            check_finished(folder.path)
+        else:
             if include_forgotten:
                 (folder / FORGOTTEN_FILE).unlink(missing_ok=True)
             if group:
                 _import_grouping()
             store = ShardStore(folder.shards)
-            if scheduler is None:
-                n_shards = _make_shards(
-                    store, listing, hidden, embedder, make, n_workers, progress, clock
-                )
-            else:
-                from fastface.pipeline.cluster import Recipe, make_shards_on_cluster
+            listed = [skipped._asdict() for skipped in listing.skipped]
+            dim = embedder.spec.embedding_size
+            for last_try in (False, True):
+                if scheduler is None:
+                    n_shards = _make_shards(
+                        store, listing, hidden, embedder, make, n_workers, progress, clock
+                    )
+                else:
+                    from fastface.pipeline.cluster import Recipe, make_shards_on_cluster
 
-                root = Path(listing.root).resolve()
-                recipe = Recipe(root, make, make_embedder, embedder.model.sha256, hidden)
-                with clock.stage(_OVERLAPPED):
-                    n_shards = make_shards_on_cluster(scheduler, store, listing, recipe, progress)
-            with clock.stage("collect"):
-                listed = [skipped._asdict() for skipped in listing.skipped]
-                dim = embedder.spec.embedding_size
-                faces = collect(store, n_shards, folder.path, listed, dim)
+                    root = Path(listing.root).resolve()
+                    recipe = Recipe(root, make, make_embedder, embedder.model.sha256, hidden)
+                    with clock.stage(_OVERLAPPED):
+                        n_shards = make_shards_on_cluster(
+                            scheduler, store, listing, recipe, progress
+                        )
+                try:
+                    with clock.stage("collect"):
+                        faces = collect(store, n_shards, folder.path, listed, dim)
+                    break
+                except DamagedShardError as error:
+                    if last_try:  # a disk that damages what was just written
+                        raise
+                    damaged = len(store.discard_damaged(n_shards))
+                    warnings.warn(f"{error}: {damaged} shards are made anew", stacklevel=2)
             with clock.stage("group"), progress.step("people", _GROUPING_STEPS, "steps") as step:
                 used = group_people(
                     folder.path,
@@ -276,10 +296,6 @@ def _methods() -> list[str]:
 def _import_grouping() -> None:
     """Import what groups people while photos are read: it takes a second or two."""
     threading.Thread(target=_methods, name="fastface-import", daemon=True).start()
-
-
-def _give(extractor: Extractor) -> Extractor:
-    return extractor
 
 
 def _make_shards(

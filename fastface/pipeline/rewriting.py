@@ -14,9 +14,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.pipeline.names import NAMES_FILE
-from fastface.pipeline.schema import CROPS
+from fastface.pipeline.schema import CROPS, EMBEDDINGS_SHA256
 from fastface.pipeline.selection import Selection
 from fastface.pipeline.storage import (
+    content_sha256,
     count_rows,
     read_array,
     read_json,
@@ -79,7 +80,8 @@ def rewrite_faces(
     photo_ids = left["photo_id"].to_numpy()
     left = _replace(left, "face_id", np.arange(left.num_rows, dtype=np.int64))
     left = _replace(left, "photo_id", photo_ids - before[photo_ids] if left.num_rows else photo_ids)
-    write_table(target / "faces.parquet", left)
+    checksum = {EMBEDDINGS_SHA256: content_sha256(target / "embeddings.npy")}
+    write_table(target / "faces.parquet", left.replace_schema_metadata(checksum))
     write_table(target / "people.parquet", _left_people(target, people, left, keep))
     summary = read_json(folder / "run.json")
     n_people = len(pc.unique(left["person_id"].drop_null()))
@@ -119,7 +121,7 @@ def _rewrite_crops(folder: Path, target: Path, keep: NDArray[np.bool_]) -> tuple
         open_table(folder / "crops.parquet") as source,
         replacing(target / "crops.parquet") as path,
         writing(path) as sink,
-        pq.ParquetWriter(sink, CROPS) as file,
+        pq.ParquetWriter(sink, CROPS, write_page_checksum=True) as file,
     ):
         for batch in source.iter_batches(_CROPS_PER_READ, columns=["face_id", "jpeg"]):
             ids = batch.column(0).to_numpy()

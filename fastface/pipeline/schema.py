@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["CROPS", "FACES", "NAMES", "PEOPLE", "PHOTOS", "SHARD_FACES", "SKIPPED"]
+__all__ = [
+    "CROPS",
+    "EMBEDDINGS_SHA256",
+    "FACES",
+    "NAMES",
+    "PEOPLE",
+    "PHOTOS",
+    "SHARD_FACES",
+    "SKIPPED",
+]
 
 _BOX = [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
 _FOUND = [
@@ -35,4 +44,6 @@ PEOPLE = pa.schema(
         ("confidence", pa.float32()),
     ]
 )
+# In the metadata of ``faces.parquet``: what the file beside it was when both were written.
+EMBEDDINGS_SHA256 = b"embeddings_sha256"
 PHOTOS = pa.schema([("photo", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])

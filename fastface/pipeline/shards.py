@@ -17,16 +17,22 @@ from fastface.errors import CorruptFileError, EncryptionError
 from fastface.pipeline.photo_worker import PhotoResult
 from fastface.pipeline.schema import SHARD_FACES, SKIPPED
 from fastface.pipeline.storage import (
+    file_sha256,
+    read_json,
     read_table,
     replacing,
     storage_errors,
     sync_folder,
+    write_json,
     write_table,
 )
 from fastface.private import make_folder
 from fastface.vault import load_array, reading, writing
 
-__all__ = ["PHOTOS_PER_SHARD", "ShardStore", "shards_of"]
+__all__ = ["PHOTOS_PER_SHARD", "DamagedShardError", "ShardStore", "shards_of"]
+
+_FILES = ("faces.parquet", "skipped.parquet", "embeddings.npy")
+_CHECKSUMS = "checksums.json"
 
 # Part of what makes results the same however often a job was stopped: never depends on the machine.
 PHOTOS_PER_SHARD = 256
@@ -35,6 +41,10 @@ PHOTOS_PER_SHARD = 256
 def shards_of(photos: Sequence[str], size: int) -> list[Sequence[str]]:
     """Cut a listing of photos into shards of `size`, the last maybe smaller."""
     return [photos[start : start + size] for start in range(0, len(photos), size)]
+
+
+class DamagedShardError(CorruptFileError):
+    """A shard that is on disk is not the one that was written there."""
 
 
 class ShardStore:
@@ -109,6 +119,8 @@ class ShardStore:
             write_table(temporary / "skipped.parquet", pa.Table.from_pylist(skipped, SKIPPED))
             with replacing(temporary / "embeddings.npy") as part, writing(part) as file:
                 np.save(file, embeddings, allow_pickle=False)
+            digests = {name: file_sha256(temporary / name) for name in _FILES}
+            write_json(temporary / _CHECKSUMS, digests)
             sync_folder(temporary)
             os.replace(temporary, target)
             sync_folder(self.folder)
@@ -118,7 +130,7 @@ class ShardStore:
 
         Raises
         ------
-        CorruptFileError
+        DamagedShardError
             If it is damaged.
         """
         try:
@@ -126,8 +138,8 @@ class ShardStore:
                 rows: int = pq.read_metadata(source).num_rows
         except EncryptionError:
             raise
-        except (OSError, ValueError) as error:
-            raise CorruptFileError(f"{error}: {self._advice(index)}") from error
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise self._damaged(index, error) from error
         return rows
 
     def read(self, index: int) -> tuple[pa.Table, pa.Table, NDArray[Any]]:
@@ -135,20 +147,21 @@ class ShardStore:
 
         Raises
         ------
-        CorruptFileError
-            If it is damaged.
+        DamagedShardError
+            If any byte of it is not what was written.
         """
         folder = self.path(index)
         try:
+            self._compare_checksums(index)
             faces = read_table(folder / "faces.parquet")
             skipped = read_table(folder / "skipped.parquet")
             embeddings = load_array(folder / "embeddings.npy")
         except EncryptionError:
             raise
         except (CorruptFileError, OSError, ValueError) as error:
-            raise CorruptFileError(f"{error}: {self._advice(index)}") from error
+            raise self._damaged(index, error) from error
         if len(embeddings) != faces.num_rows or not faces.schema.equals(SHARD_FACES):
-            raise CorruptFileError(f"{folder} does not fit together: {self._advice(index)}")
+            raise self._damaged(index, "its files do not fit together")
         return faces, skipped, embeddings
 
     def read_all(self, count: int) -> Iterator[tuple[pa.Table, pa.Table, NDArray[Any]]]:
@@ -156,5 +169,35 @@ class ShardStore:
         for index in range(count):
             yield self.read(index)
 
-    def _advice(self, index: int) -> str:
-        return f"remove {self.path(index)} and run the same command again"
+    def discard_damaged(self, count: int) -> list[int]:
+        """Remove the shards that are not what was written, and return which they were."""
+        damaged = [index for index in range(count) if not self._is_whole(index)]
+        with storage_errors(self.folder):
+            for index in damaged:
+                self._discard(index)
+        return damaged
+
+    def _is_whole(self, index: int) -> bool:
+        try:
+            self._compare_checksums(index)
+        except (CorruptFileError, OSError):
+            return False
+        return True
+
+    def _discard(self, index: int) -> None:
+        """Remove a shard, which is at one moment there and at the next not."""
+        temporary = self.folder / f".{index:08d}.part"
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        os.replace(self.path(index), temporary)
+        shutil.rmtree(temporary)
+
+    def _compare_checksums(self, index: int) -> None:
+        folder = self.path(index)
+        digests = read_json(folder / _CHECKSUMS)
+        for name in _FILES:
+            if digests.get(name) != file_sha256(folder / name):
+                raise CorruptFileError(f"{folder / name} is not what was written")
+
+    def _damaged(self, index: int, why: object) -> DamagedShardError:
+        return DamagedShardError(f"a finished shard is damaged, {self.path(index)}: {why}")

@@ -1,25 +1,26 @@
-"""Files that are there are whole: written beside their name, synced, then renamed."""
+"""Tables and JSON on disk, whole or not at all."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, StorageError
+from fastface.storage import replacing, storage_errors, sync_folder
 from fastface.vault import load_array, read_bytes, read_columns, reading, write_bytes, writing
 
 __all__ = [
+    "content_sha256",
     "count_rows",
+    "file_sha256",
     "read_array",
     "read_json",
     "read_table",
@@ -31,72 +32,25 @@ __all__ = [
     "write_table",
 ]
 
-_PART = ".part"
 _LARGEST_JSON = 1 << 28
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's complaints into one that says what to do."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Finished work is kept:"
-            " make room or give permission, and run the same command again"
-        ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file to fill, which then takes the name.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written; what was at `path` before is then still there.
-    """
-    with storage_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+_CHECKSUM = "sha256"
 
 
 def remove_parts(folder: Path, names: Iterable[str]) -> None:
     """Remove what `replacing` left unfinished when its process was killed."""
     for name in names:
-        for part in folder.glob(f".{glob.escape(name)}.*{_PART}"):
+        for part in folder.glob(f".{glob.escape(name)}.*part"):
             part.unlink(missing_ok=True)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file whole or not at all."""
+    """Write a Parquet file whole or not at all, a checksum beside every page."""
     with replacing(path) as temporary, writing(temporary) as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, write_page_checksum=True)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file.
+    """Read a Parquet file, and compare the checksums that it has.
 
     Raises
     ------
@@ -109,7 +63,7 @@ def read_table(path: Path) -> pa.Table:
         return read_columns(path)
     except StorageError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
 
 
@@ -139,14 +93,15 @@ def count_rows(path: Path) -> int:
     return rows
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object whole or not at all, its checksum in it."""
+    whole = {**value, _CHECKSUM: _json_digest(value)}
     with replacing(path) as temporary:
-        write_bytes(temporary, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        write_bytes(temporary, (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON object.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, and compare its checksum where it has one.
 
     Raises
     ------
@@ -163,4 +118,36 @@ def read_json(path: Path) -> Any:
         raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path} holds no JSON object")
+    checksum = value.pop(_CHECKSUM, None)
+    if checksum not in (None, _json_digest(value)):
+        raise CorruptFileError(
+            f"{path} is damaged: its checksum is not that of what it says (if it was changed on"
+            f" purpose, take {_CHECKSUM!r} out of it)"
+        )
     return value
+
+
+def _json_digest(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of what a file holds, decrypted where it is encrypted."""
+    with reading(path) as source:
+        if isinstance(source, Path):
+            return file_sha256(source)
+        return _digest(source)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from fastface.pipeline.storage import file_sha256
 
 __all__ = ["all_versions", "deciding_versions", "describe_detector"]
 
@@ -37,9 +38,7 @@ def all_versions() -> dict[str, str]:
 def describe_detector(detector: str) -> dict[str, str]:
     """Return the hash of a detector that is a file: another file may find other faces."""
     path = Path(detector).expanduser()
-    if not path.is_file():
-        return {}
-    return {"detector_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"detector_sha256": file_sha256(path)} if path.is_file() else {}
 
 
 def _installed(packages: tuple[str, ...]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Engines on disk: what they were built from and for, and a checksum, before their bytes.
+"""Engines on disk: a checksum, what they were built from and for, then their bytes.
 
 An engine is machine code for one GPU architecture and one version of its runtime.  It is handed to
 that runtime only if all of it is what the header says.
@@ -15,7 +15,8 @@ from fastface.errors import CorruptFileError, ModelError, StorageError
 
 __all__ = ["EngineInfo", "is_engine", "pack_engine", "read_engine"]
 
-_MAGIC = b"fastface engine 1\n"
+_MAGIC = b"fastface engine 2\n"
+_DIGEST = 65  # SHA-256 of all that follows, in hexadecimal, and the end of its line
 _MAX_HEADER = 1 << 16
 
 
@@ -64,12 +65,10 @@ def is_engine(path: Path) -> bool:
 
 def pack_engine(info: EngineInfo, engine: bytes) -> bytes:
     """Return the file of an engine."""
-    header = {
-        **asdict(info),
-        "engine_bytes": len(engine),
-        "engine_sha256": hashlib.sha256(engine).hexdigest(),
-    }
-    return _MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n" + engine
+    header = json.dumps(asdict(info), sort_keys=True).encode() + b"\n"
+    digest = hashlib.sha256(header)
+    digest.update(engine)
+    return b"".join([_MAGIC, digest.hexdigest().encode(), b"\n", header, engine])
 
 
 def read_engine(path: Path) -> tuple[EngineInfo, bytes]:
@@ -92,15 +91,14 @@ def read_engine(path: Path) -> tuple[EngineInfo, bytes]:
         raise ModelError(
             f"{path} is no engine that fastface wrote: build it with `fastface engines build`"
         )
-    end = data.find(b"\n", len(_MAGIC), len(_MAGIC) + _MAX_HEADER)
     damaged = f"{path} is truncated or damaged: build it again"
-    try:
-        header = json.loads(data[len(_MAGIC) : end])
-        size, digest = header.pop("engine_bytes"), header.pop("engine_sha256")
-        info = EngineInfo(**header)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CorruptFileError(damaged) from error
-    engine = data[end + 1 :]
-    if end < 0 or len(engine) != size or hashlib.sha256(engine).hexdigest() != digest:
+    start = len(_MAGIC) + _DIGEST
+    end = data.find(b"\n", start, start + _MAX_HEADER)
+    digest, rest = data[len(_MAGIC) : start - 1], memoryview(data)[start:]
+    if end < 0 or hashlib.sha256(rest).hexdigest().encode() != digest:
         raise CorruptFileError(damaged)
-    return info, engine
+    try:
+        info = EngineInfo(**json.loads(data[start:end]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CorruptFileError(damaged) from error
+    return info, data[end + 1 :]

@@ -21,7 +21,7 @@ from fastface.validation import check_integer
 __all__ = ["CachedEngine", "build_engine", "clean_engines", "list_engines"]
 
 # Raise it whenever the same model would become another engine.
-_VERSION = 2
+_VERSION = 3
 _SUFFIX = ".engine"
 _MAX_BATCH = 4096
 

@@ -133,3 +133,18 @@ def test_more_photos_than_neighbors() -> None:
     assert len(np.unique(again)) < len(np.unique(once))
     for label in np.unique(again):
         assert len(np.unique(np.flatnonzero(again == label) // 150)) == 1
+
+
+def test_a_group_without_faces_is_refused() -> None:
+    """The kernel would look for its first face."""
+    from fastface import _kernels
+
+    indices = np.array([[1], [0], [0]], np.int32)
+    distances = np.zeros((3, 1), np.float32)
+    shares = _kernels.NeighborShares(indices, distances, 1.0, 0.1, 1.5, 1, 1)
+    exclusions = _kernels.Exclusions(np.zeros(4, np.int64), np.empty(0, np.int32), 0)
+    rows, labels = np.eye(3, dtype=np.float32), np.array([0, 0, 2], np.int32)
+    with pytest.raises(ValueError, match="a group without faces"):
+        _kernels.average_linkage(
+            indices, distances, rows, shares, labels, 3, exclusions, 1.0, 0.5, 1.0, 0.0, 1
+        )

@@ -241,7 +241,7 @@ def test_checkpoint_of_another_fit_is_refused(faces: Callable, tmp_path: Path) -
     path.write_bytes(before[: len(before) // 2])
     with pytest.raises(CorruptFileError, match="not a whole checkpoint"):
         KMeans(5, random_state=0, checkpoint=path).fit(x)
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write"):
         KMeans(5, random_state=0, checkpoint=tmp_path / "no" / "folder.npz").fit(x)
 
 

@@ -94,6 +94,20 @@ def test_leaving_early_ends_the_workers_at_once(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
+    """Once is bad luck: the photo is read again.  Twice is the photo's fault."""
+    (tmp_path / "a.jpg").write_text("1 1")
+    (tmp_path / "b.jpg").write_text("forever")
+    with ExtractionPool(FakeExtractor, 1, patience=4) as pool:
+        list(pool.extract(tmp_path, ["a.jpg"]))
+        (worker,) = pool._alive
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        first, second, third = pool.extract(tmp_path, ["a.jpg", "b.jpg", "a.jpg"])
+    assert len(first.faces) == len(third.faces) == 1
+    assert second.reason == "crashed"
+    assert "no answer within 4 s" in second.message
+
+
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("1 1")
     code = textwrap.dedent(

@@ -171,7 +171,7 @@ def test_embedding_alone(fakes, tmp_path: Path) -> None:
     assert faces["person_id"].null_count == len(faces) == 14
 
 
-def test_a_damaged_shard_is_named(fakes, tmp_path: Path, monkeypatch) -> None:
+def test_a_damaged_shard_is_made_anew(fakes, tmp_path: Path, monkeypatch) -> None:
     photos = fakes.make_photos(tmp_path / "photos", 5)
 
     def stop(*_: object, **__: object) -> None:
@@ -183,18 +183,44 @@ def test_a_damaged_shard_is_named(fakes, tmp_path: Path, monkeypatch) -> None:
             fakes.fake_run(photos, tmp_path / "run")
     shard = tmp_path / "run/shards/00000000"
     (shard / "embeddings.npy").write_bytes((shard / "embeddings.npy").read_bytes()[:-10])
-    with pytest.raises(CorruptFileError, match=r"remove .*00000000 and run the same command again"):
+    with pytest.warns(
+        UserWarning, match=r"shards/00000000: .*embeddings.npy is not what was written"
+    ):
+        assert fakes.fake_run(photos, tmp_path / "run").n_faces == 6
+    fakes.fake_run(photos, tmp_path / "whole")
+    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
+
+
+def test_a_disk_that_damages_every_shard(fakes, tmp_path: Path, monkeypatch) -> None:
+    """Made anew once, not for ever."""
+    photos = fakes.make_photos(tmp_path / "photos", 5)
+
+    def damaged(*_: object) -> None:
+        raise CorruptFileError("not what was written")
+
+    monkeypatch.setattr("fastface.pipeline.shards.ShardStore._compare_checksums", damaged)
+    with (
+        pytest.warns(UserWarning, match="1 shards are made anew"),
+        pytest.raises(CorruptFileError, match="a finished shard is damaged"),
+    ):
         fakes.fake_run(photos, tmp_path / "run")
-    for path in shard.iterdir():
-        path.unlink()
-    shard.rmdir()
-    assert fakes.fake_run(photos, tmp_path / "run").n_faces == 6
+
+
+def test_a_finished_run_that_was_damaged_is_refused(fakes, tmp_path: Path) -> None:
+    photos = fakes.make_photos(tmp_path / "photos", 5)
+    fakes.fake_run(photos, tmp_path / "run")
+    path = tmp_path / "run/embeddings.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptFileError, match=r"embeddings\.npy is not what was written"):
+        fakes.fake_run(photos, tmp_path / "run")
 
 
 def test_a_full_disk_keeps_finished_work(fakes, tmp_path: Path, monkeypatch) -> None:
     photos = fakes.make_photos(tmp_path / "photos", 300)
     real = os.fsync
-    state = {"left": 12}  # the job, its photos, and the first shard
+    state = {"left": 14}  # the job, its photos, and the first shard
 
     def full(handle: int) -> None:
         state["left"] -= 1

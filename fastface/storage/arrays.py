@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.errors import CorruptFileError, StorageError
-from fastface.private import create
+from fastface.storage.files import replacing
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -42,7 +42,7 @@ def _aligned_member(name: str, position: int) -> zipfile.ZipInfo:
 def write_arrays(
     path: Path, header: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write the file beside its final name and rename it, so that a file that is there is whole.
+    """Write the file, whole or not at all.
 
     Parameters
     ----------
@@ -58,23 +58,16 @@ def write_arrays(
     StorageError
         If it cannot be written; what was there before stays.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        try:
-            with create(partial) as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                    archive.writestr(zipfile.ZipInfo(_HEADER), json.dumps(dict(header)))
-                    for name, array in arrays.items():
-                        member = _aligned_member(f"{name}.npy", file.tell())
-                        with archive.open(member, "w", force_zip64=True) as stream:
-                            npy.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}") from error
+    with (
+        replacing(path) as partial,
+        partial.open("rb+") as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        archive.writestr(zipfile.ZipInfo(_HEADER), json.dumps(dict(header)))
+        for name, array in arrays.items():
+            member = _aligned_member(f"{name}.npy", file.tell())
+            with archive.open(member, "w", force_zip64=True) as stream:
+                npy.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def read_arrays(path: Path, *, mmap: bool) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -110,6 +103,8 @@ def read_arrays(path: Path, *, mmap: bool) -> tuple[dict[str, Any], dict[str, ND
     with file:
         try:
             with zipfile.ZipFile(file) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("it is compressed")
                 header = json.loads(archive.read(_HEADER))
                 if not isinstance(header, dict):
                     raise ValueError("its header is not a JSON object")
@@ -124,7 +119,7 @@ def read_arrays(path: Path, *, mmap: bool) -> tuple[dict[str, Any], dict[str, ND
         except Exception as error:
             raise CorruptFileError(
                 f"{path} is truncated, damaged or of another kind: {error}"
-            ) from (error)
+            ) from error
     return header, arrays
 
 

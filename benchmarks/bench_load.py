@@ -1,0 +1,262 @@
+"""Mixed calls from 8 threads in each of 2 processes: no wrong bit, no leak, no deadlock.
+
+Every thread draws calls with random shapes and compares the answer, bit by bit, with the one that a
+single thread gave before the load began.  Resident memory is sampled all along; after a warm-up it
+may not grow by more than 1 %.  One process is forked, one spawned.  At the end interpreters are
+shut down with work in flight.  Watchdog: no thread may be silent for two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import multiprocessing
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastface
+from benchmarks.harness import print_table, write_results
+from fastface import IdentityClustering, KMeans, MiniBatchKMeans, NeighborGraph
+
+Call = Callable[[], list[Any]]
+
+_THREADS = 8
+_SILENCE = 120.0  # seconds after which a thread is held to be stuck
+_RSS_SHARE = 0.01
+
+
+def _rows(seed: int, most: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(8, most)), int(rng.integers(1, 100))
+    rows = rng.standard_normal((n, d)).astype(rng.choice([np.float32, np.float64]))
+    if rng.random() < 0.3:
+        rows = np.asfortranarray(rows)
+    return rows
+
+
+def _assign(seed: int) -> list[Any]:
+    x = _rows(seed, 1500)
+    return list(fastface.assign(x, x[: max(1, len(x) // 5)].copy(), n_threads=1 + seed % 2))
+
+
+def _neighbors(seed: int) -> list[Any]:
+    x = _rows(seed, 600)
+    k = 1 + seed % min(30, len(x) - 1)
+    return list(
+        fastface.nearest_neighbors(x, n_neighbors=k, exclude_self=True, n_threads=1 + seed % 3)
+    )
+
+
+def _radius(seed: int) -> list[Any]:
+    found = fastface.radius_neighbors(_rows(seed, 400), radius=0.9, n_threads=2)
+    return [found.indptr, found.indices, found.data]
+
+
+def _pairwise(seed: int) -> list[Any]:
+    return [fastface.pairwise_distances(_rows(seed, 300), metric="cosine", n_threads=2)]
+
+
+def _kmeans(seed: int) -> list[Any]:
+    x = _rows(seed, 1000)
+    model = KMeans(min(12, len(x)), random_state=seed, max_iter=5, n_threads=1 + seed % 2).fit(x)
+    return [model.cluster_centers_, model.labels_]
+
+
+def _batches(seed: int) -> list[Any]:
+    x = _rows(seed, 1000)
+    model = MiniBatchKMeans(min(8, len(x)), random_state=seed, max_iter=2, batch_size=256).fit(x)
+    return [model.cluster_centers_, model.labels_]
+
+
+def _identities(seed: int) -> list[Any]:
+    x = _rows(seed, 250)
+    graph = NeighborGraph.build(x, n_neighbors=min(10, len(x) - 1), normalize=True)
+    model = IdentityClustering("components", n_neighbors=min(10, len(x) - 1), n_threads=2)
+    return [graph.indices, graph.distances, model.fit(x).labels_]
+
+
+CALLS = (_assign, _neighbors, _radius, _pairwise, _kmeans, _batches, _identities)
+_SEEDS = range(12)  # of each call: so many answers are known
+
+
+def _digest(answers: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for answer in answers:
+        digest.update(np.ascontiguousarray(answer).tobytes())
+    return digest.hexdigest()
+
+
+def _references() -> dict[tuple[int, int], str]:
+    return {
+        (number, seed): _digest(call(seed)) for number, call in enumerate(CALLS) for seed in _SEEDS
+    }
+
+
+def rss_bytes() -> int:
+    """Return the resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+class Load:
+    """The threads of one process."""
+
+    def __init__(self, expected: dict[tuple[int, int], str], seed: int) -> None:
+        self._expected = expected
+        self._seed = seed
+        self._stop = threading.Event()
+        self._last = [time.monotonic()] * _THREADS
+        self._counts: list[Counter[str]] = [Counter() for _ in range(_THREADS)]
+
+    def _work(self, number: int) -> None:
+        rng = random.Random(self._seed * 1000 + number)
+        while not self._stop.is_set():
+            place = rng.randrange(len(CALLS))
+            seed = rng.choice(_SEEDS)
+            try:
+                right = _digest(CALLS[place](seed)) == self._expected[place, seed]
+                self._counts[number]["right" if right else "wrong"] += 1
+            except Exception as error:  # counted, and the load goes on
+                self._counts[number][f"{CALLS[place].__name__}: {error!r}"] += 1
+            self._last[number] = time.monotonic()
+
+    def run(self, seconds: float) -> dict[str, Any]:
+        """Work so long; return counts and memory."""
+        threads = [
+            threading.Thread(target=self._work, args=(number,), daemon=True)
+            for number in range(_THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + seconds
+        sampled: list[int] = []
+        stuck = 0
+        while time.monotonic() < end and not stuck:
+            time.sleep(min(1.0, seconds / 40))
+            sampled.append(rss_bytes())
+            stuck = sum(time.monotonic() - last > _SILENCE for last in self._last)
+        self._stop.set()
+        for thread in threads:
+            thread.join(_SILENCE)
+        stuck += sum(thread.is_alive() for thread in threads)
+        gc.collect()
+        # Windows after the warm-up: their medians, since single samples see calls at their peak.
+        later = sampled[len(sampled) // 4 :]
+        third = max(1, len(later) // 3)
+        first, last = statistics.median(later[:third]), statistics.median(later[-third:])
+        total: Counter[str] = sum(self._counts, Counter())
+        return {
+            "calls": sum(total.values()),
+            "counts": dict(total),
+            "stuck": stuck,
+            "rss_first": first,
+            "rss_last": last,
+            "rss_growth": last / first - 1,
+        }
+
+
+def _child(seconds: float, seed: int, pipe: Any) -> None:
+    pipe.send(Load(_references(), seed).run(seconds))
+    pipe.close()
+
+
+_SHUTDOWN = """
+import threading, numpy as np, fastface
+x = np.random.default_rng(0).standard_normal((4000, 64)).astype(np.float32)
+def work():
+    while True:
+        fastface.assign(x, x[:500], n_threads=2)
+        fastface.KMeans(20, random_state=0, max_iter=3, n_threads=2).fit(x)
+fastface.KMeans(2, max_iter=1).fit(x[:50])  # import everything first
+for _ in range(8):
+    threading.Thread(target=work, daemon=True).start()
+import time; time.sleep({delay})
+"""
+
+
+def shutdowns(times: int) -> Counter[str]:
+    """End interpreters while daemon threads are inside of kernels; return how that went."""
+    outcomes: Counter[str] = Counter()
+    for number in range(times):
+        code = _SHUTDOWN.format(delay=0.05 * (number % 10))
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, timeout=_SILENCE, check=False
+            )
+            outcomes["clean" if done.returncode == 0 else f"exit {done.returncode}"] += 1
+        except subprocess.TimeoutExpired:
+            outcomes["hung"] += 1
+    return outcomes
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Run the load; exit 1 if a bit was wrong, memory grew or something hung."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of load (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, memory not judged")
+    options = parser.parse_args(argv)
+    seconds = 4.0 if options.smoke else options.minutes * 60
+    fastface.set_num_threads(2)
+    children = []
+    for method in ("fork", "spawn"):
+        context = multiprocessing.get_context(method)
+        if method == "fork":  # of a process in which kernels have run already
+            _references()
+        here, there = context.Pipe()
+        seed = options.seed * 2 + len(children)
+        process = context.Process(target=_child, args=(seconds, seed, there))
+        process.start()
+        there.close()
+        children.append((method, process, here))
+    results: dict[str, Any] = {}
+    for method, process, pipe in children:
+        try:
+            results[method] = pipe.recv()
+        except EOFError:
+            results[method] = {"calls": 0, "counts": {"process died": 1}, "stuck": 0}
+        process.join()
+    ends = shutdowns(2 if options.smoke else 20)
+    print_table(
+        ["process", "calls", "wrong or failed", "stuck", "RSS first MiB", "last MiB", "growth %"],
+        [
+            [
+                method,
+                found["calls"],
+                sum(n for what, n in found["counts"].items() if what != "right"),
+                found["stuck"],
+                found.get("rss_first", 0) / 2**20,
+                found.get("rss_last", 0) / 2**20,
+                100 * found.get("rss_growth", 0.0),
+            ]
+            for method, found in results.items()
+        ],
+    )
+    print(f"interpreters ended with work in flight: {dict(ends)}")
+    for method, found in results.items():
+        for what, n in found["counts"].items():
+            if what != "right":
+                print(f"{method}: {what}: {n}")
+    write_results("load", {**results, "shutdowns": dict(ends), "seconds": seconds})
+    failed = any(
+        set(found["counts"]) != {"right"}
+        or found["stuck"]
+        or (not options.smoke and found["rss_growth"] > _RSS_SHARE)
+        for found in results.values()
+    )
+    return int(failed or set(ends) != {"clean"})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
