@@ -8,6 +8,7 @@ namespace {
 
 using Integers = py::array_t<std::int32_t>;
 using Entries = py::array_t<std::uint32_t>;
+using Doubles = py::array_t<double>;
 
 void require(bool holds) {
   if (!holds) throw std::invalid_argument("shapes or values do not agree");
@@ -22,7 +23,7 @@ void require_rows(const Integers& numbers, std::int64_t rows) {
 // Codes and the arrays that hold them.
 class EncodedRows {
  public:
-  EncodedRows(const py::array& x, const Integers& order, const py::array_t<double>& shift,
+  EncodedRows(const py::array& x, const Integers& order, const Doubles& shift,
               int n_threads) {
     const Matrix matrix = as_matrix(x);
     require_rows(order, matrix.rows);
@@ -37,20 +38,6 @@ class EncodedRows {
     without_gil([&](Interrupt& interrupt) {
       encode(matrix, which, from, integers_.data(), scales_.data(), halves_.data(), stride_,
              n_threads, interrupt);
-    });
-  }
-
-  void offer_to(const Integers& members, const Integers& offered, Entries lists, int n_threads) {
-    require_rows(members, rows());
-    require_rows(offered, rows());
-    require(members.ndim() == 1 && offered.ndim() == 2 && offered.shape(0) == members.shape(0));
-    const Lists target = as_lists(lists);
-    const std::int32_t* who = members.data();
-    const std::int32_t* what = offered.data();
-    const std::int64_t n_members = members.shape(0);
-    const std::int64_t n_offered = offered.shape(1);
-    without_gil([&](Interrupt& interrupt) {
-      offer(codes(), target, who, n_members, what, n_offered, n_threads, interrupt);
     });
   }
 
@@ -78,8 +65,6 @@ class EncodedRows {
   std::vector<float> scales_;
   std::vector<float> halves_;
 };
-
-using Doubles = py::array_t<double>;
 
 Integers row_order(const py::array& x, int n_threads) {
   const Matrix matrix = as_matrix(x);
@@ -180,14 +165,13 @@ void settle_lists(const py::array& x, const Integers& order, Entries lists,
 
 void bind_graph(py::module_& m) {
   py::class_<EncodedRows>(m, "EncodedRows")
-      .def(py::init<const py::array&, const Integers&, const py::array_t<double>&, int>(),
+      .def(py::init<const py::array&, const Integers&, const Doubles&, int>(),
            py::arg("x").noconvert(), py::arg("order").noconvert(), py::arg("shift").noconvert(),
            py::arg("n_threads"))
-      .def("offer", &EncodedRows::offer_to, py::arg("members").noconvert(),
-           py::arg("offered").noconvert(), py::arg("lists").noconvert(), py::arg("n_threads"))
       .def("refine", &EncodedRows::refine_lists, py::arg("source").noconvert(),
            py::arg("target").noconvert(), py::arg("fan"), py::arg("n_threads"));
   m.def("row_order", &row_order, py::arg("x").noconvert(), py::arg("n_threads"));
+  m.attr("GROUP_ROWS") = JoinRows::kGroup;
   py::class_<SelfJoin>(m, "SelfJoin")
       .def(py::init<const py::array&, Integers, Doubles, Doubles, int>(),
            py::arg("x").noconvert(), py::arg("order").noconvert(), py::arg("shift").noconvert(),

@@ -16,7 +16,7 @@ namespace fastface {
 class JoinRows {
  public:
   // Rows of a group; a multiple of every instruction set's panel width and tile.
-  static constexpr std::int64_t kGroup = 480;
+  static constexpr std::int64_t kGroup = 96;
   static constexpr std::int64_t kBounds = 4;      // features of a head that bound the rest
   static constexpr std::int64_t kMostHead = 240;  // directions: more would not fit 8 bits
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastface.backends.registry import resolve_threads
 from fastface.distances import nearest_neighbors
 from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.graph.approximate import Recall, approximate_neighbors, choose_method
 from fastface.graph.growth import grown_neighbors
+from fastface.graph.join import join_exactly, worth_joining
 from fastface.graph.rows import fingerprint, unit_rows
 from fastface.graph.storage import read_arrays, write_arrays
 from fastface.validation import METRICS, check_integer, check_matrix, check_metric
@@ -139,6 +141,8 @@ class NeighborGraph:
                 n_threads=n_threads,
                 memory_limit=memory_limit,
             )
+        elif worth_joining(compared, k, metric, device) and memory_limit is None:
+            distances, indices = join_exactly(compared, k, metric, resolve_threads(n_threads))
         else:
             distances, indices = nearest_neighbors(
                 compared,
