@@ -1,5 +1,6 @@
 // Binds what only neighbour graphs need.
 #include "bindings.hpp"
+#include "directions.hpp"
 #include "join.hpp"
 #include "row_order.hpp"
 
@@ -161,6 +162,22 @@ void settle_lists(const py::array& x, const Integers& order, Entries lists,
   });
 }
 
+py::array_t<std::uint8_t> directions_of(const Integers& indices, const py::array_t<float>& distances,
+                                        double below, int n_threads) {
+  require(indices.ndim() == 2 && distances.ndim() == 2 && is_c_contiguous(distances));
+  require_rows(indices, indices.shape(0));
+  require(indices.shape(0) == distances.shape(0) && indices.shape(1) == distances.shape(1));
+  py::array_t<std::uint8_t> kinds({indices.shape(0), indices.shape(1)});
+  std::uint8_t* out = kinds.mutable_data();
+  const std::int32_t* ends = indices.data();
+  const float* lengths = distances.data();
+  const std::int64_t n = indices.shape(0), k = indices.shape(1);
+  without_gil([&](Interrupt& interrupt) {
+    edge_directions(ends, lengths, n, k, below, out, n_threads, interrupt);
+  });
+  return kinds;
+}
+
 }  // namespace
 
 void bind_graph(py::module_& m) {
@@ -180,6 +197,10 @@ void bind_graph(py::module_& m) {
            py::arg("indices").noconvert(), py::arg("n_threads"))
       .def("nearby", &SelfJoin::nearby, py::arg("n_visited"), py::arg("lists").noconvert(),
            py::arg("n_threads"));
+  m.attr("ONE_WAY") = static_cast<int>(kOneWay);
+  m.attr("MUTUAL") = static_cast<int>(kMutual);
+  m.def("edge_directions", &directions_of, py::arg("indices").noconvert(),
+        py::arg("distances").noconvert(), py::arg("below"), py::arg("n_threads"));
   m.def("settle", &settle_lists, py::arg("x").noconvert(), py::arg("order").noconvert(),
         py::arg("lists").noconvert(), py::arg("metric"), py::arg("places").noconvert(),
         py::arg("distances").noconvert(), py::arg("indices").noconvert(), py::arg("n_threads"));

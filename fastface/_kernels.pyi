@@ -215,6 +215,12 @@ class EncodedRows:
     ) -> int: ...
 
 GROUP_ROWS: int
+ONE_WAY: int
+MUTUAL: int
+
+def edge_directions(
+    indices: NDArray[np.int32], distances: NDArray[np.float32], below: float, n_threads: int
+) -> NDArray[np.uint8]: ...
 
 def row_order(x: NDArray[Any], n_threads: int) -> NDArray[np.int32]: ...
 

@@ -10,6 +10,7 @@ namespace fastface {
 namespace {
 
 constexpr std::int64_t kMergesBetweenQuestions = 256;
+constexpr std::int64_t kAhead = 4;  // neighbours whose rows are fetched early
 
 struct Pair {
   float similarity;
@@ -66,12 +67,18 @@ class Desk {
     clear();
     tick_ += 1;
     open_.assign(row.columns, row.columns + row.size);
-    for (std::int64_t e = 0; e < row.size; ++e) row_[row.columns[e]] = row.values[e];
+    for (std::int64_t e = 0; e < row.size; ++e) {
+      row_[row.columns[e]] = row.values[e];
+      maybe_[word_of(row.columns[e])] |= bit_of(row.columns[e]);
+    }
     for (const std::int32_t id : exclusions) excluded_[id] = tick_;
   }
 
   void clear() {
-    for (const std::int32_t column : open_) row_[column] = 0;
+    for (const std::int32_t column : open_) {
+      row_[column] = 0;
+      maybe_[word_of(column)] = 0;
+    }
     open_.clear();
   }
 
@@ -85,8 +92,11 @@ class Desk {
 
   double overlap(const RowView& other) const {
     double sum = 0;
-    for (std::int64_t e = 0; e < other.size; ++e)
-      sum += static_cast<double>(row_[other.columns[e]]) * static_cast<double>(other.values[e]);
+    for (std::int64_t e = 0; e < other.size; ++e) {
+      const std::int32_t column = other.columns[e];
+      if ((maybe_[word_of(column)] & bit_of(column)) == 0) continue;
+      sum += static_cast<double>(row_[column]) * static_cast<double>(other.values[e]);
+    }
     return sum;
   }
 
@@ -94,6 +104,17 @@ class Desk {
   float take(std::int32_t column) { return std::exchange(row_[column], 0.0F); }
 
  private:
+  // Most columns of another row are not in this one.  The filter that tells so stays in the nearest
+  // cache, where the row itself, as long as there are groups, does not.
+  static constexpr std::uint32_t kFilterBits = 8192;
+  static std::uint32_t word_of(std::int32_t column) {
+    return static_cast<std::uint32_t>(column) % kFilterBits / 64;
+  }
+  static std::uint64_t bit_of(std::int32_t column) {
+    return std::uint64_t{1} << (static_cast<std::uint32_t>(column) % 64);
+  }
+
+  std::uint64_t maybe_[kFilterBits / 64] = {};
   std::vector<float> row_;
   std::vector<std::int64_t> met_;
   std::vector<std::int64_t> excluded_;
@@ -194,15 +215,19 @@ class Linkage {
   float similarity(const Desk& desk, std::int64_t group, std::int64_t other) const {
     const double n_pairs = static_cast<double>(sizes_[group]) * static_cast<double>(sizes_[other]);
     const double product = dot(vector(group), vector(other), problem_.dim);
-    const double squared = 2.0 * (1.0 - product / n_pairs);
-    const double closeness = 1.0 - squared / (problem_.cutoff * problem_.cutoff);
+    return mixed(2.0 * (1.0 - product / n_pairs), desk.overlap(row(other)) / n_pairs);
+  }
+
+  float mixed(double squared_distance, double overlap) const {
+    const double closeness = 1.0 - squared_distance / (problem_.cutoff * problem_.cutoff);
     return static_cast<float>((1.0 - problem_.overlap_weight) * closeness +
-                              problem_.overlap_weight * desk.overlap(row(other)) / n_pairs);
+                              problem_.overlap_weight * overlap);
   }
 
   // Scores the pairs of groups that the graph links; those that reach `stop` are neighbours.
   void compare_all() {
     const NeighborLists& graph = problem_.graph;
+    const bool all_alone = problem_.n_groups == graph.n;  // so that nobody is met twice
     SparseRows found = build_rows(problem_.n_groups, n_threads_, interrupt_, [&]() -> RowWriter {
       auto desk = std::make_shared<Desk>(problem_.n_groups, problem_.n_exclusions);
       return [&, desk](std::int64_t group, std::vector<std::int32_t>& columns,
@@ -210,11 +235,18 @@ class Linkage {
         desk->lay_open(row(group), exclusions(group));
         desk->meets(group);
         for (const std::int32_t* f = members_.begin(group); f != members_.end(group); ++f) {
-          for (std::int64_t e = *f * graph.k; e < (*f + 1) * graph.k; ++e) {
+          const std::int64_t last = (*f + 1) * graph.k;
+          for (std::int64_t e = *f * graph.k; e < last; ++e) {
             if (!(graph.distances[e] < problem_.longest_edge)) continue;
+            if (e + kAhead < last) prefetch_row(problem_.labels[graph.indices[e + kAhead]]);
             const std::int32_t other = problem_.labels[graph.indices[e]];
-            if (!desk->meets(other) || desk->excludes(exclusions(other))) continue;
-            const float score = similarity(*desk, group, other);
+            if (!all_alone && !desk->meets(other)) continue;
+            if (problem_.n_exclusions > 0 && desk->excludes(exclusions(other))) continue;
+            // The graph knows how far two faces are apart.
+            const double distance = graph.distances[e];
+            const float score = all_alone || (sizes_[group] == 1 && sizes_[other] == 1)
+                                    ? mixed(distance * distance, desk->overlap(row(other)))
+                                    : similarity(*desk, group, other);
             if (score < static_cast<float>(problem_.stop)) continue;
             columns.push_back(other);
             values.push_back(score);
@@ -223,6 +255,14 @@ class Linkage {
       };
     });
     keep_both_ways(found);
+  }
+
+  // The row of overlaps of a group is on its way from memory while others are compared.
+  void prefetch_row(std::int64_t group) const {
+    const std::int64_t start = overlaps_.offsets[group];
+    constexpr std::int64_t kEntries = 48;  // that three lines of the cache hold
+    for (std::int64_t e = start; e < start + kEntries; e += 16)
+      __builtin_prefetch(overlaps_.columns.data() + e);
   }
 
   // Makes pairs of what was found from either side, and lists of neighbours of the pairs.

@@ -252,19 +252,21 @@ class NeighborGraph:
         """
         from scipy.sparse import coo_matrix
 
-        from fastface.graph.symmetry import MUTUAL, ONE_WAY, directions
+        from fastface import _kernels
 
-        kinds = directions(self.indices, self.distances, below)
-        rows, places = np.nonzero(kinds == MUTUAL)
-        columns, distances = self.indices[rows, places], self.distances[rows, places]
+        indices = np.ascontiguousarray(self.indices)
+        distances = np.ascontiguousarray(self.distances)
+        kinds = _kernels.edge_directions(indices, distances, below, resolve_threads(None))
+        rows, places = np.nonzero(kinds == _kernels.MUTUAL)
+        columns, lengths = indices[rows, places], distances[rows, places]
         if not mutual:
-            low, places = np.nonzero(kinds == ONE_WAY)
-            high, between = self.indices[low, places], self.distances[low, places]
+            low, places = np.nonzero(kinds == _kernels.ONE_WAY)
+            high, between = indices[low, places], distances[low, places]
             rows = np.concatenate([rows, low, high])
             columns = np.concatenate([columns, high, low])
-            distances = np.concatenate([distances, between, between])
+            lengths = np.concatenate([lengths, between, between])
         shape = (self.n_samples, self.n_samples)
-        matrix = coo_matrix((distances, (rows, columns)), shape=shape).tocsr()
+        matrix = coo_matrix((lengths, (rows, columns)), shape=shape).tocsr()
         matrix.sort_indices()
         return matrix
 
