@@ -24,8 +24,7 @@ void require_rows(const Integers& numbers, std::int64_t rows) {
 // Codes and the arrays that hold them.
 class EncodedRows {
  public:
-  EncodedRows(const py::array& x, const Integers& order, const Doubles& shift,
-              int n_threads) {
+  EncodedRows(const py::array& x, const Integers& order, const Doubles& shift, int n_threads) {
     const Matrix matrix = as_matrix(x);
     require_rows(order, matrix.rows);
     require(order.ndim() == 1 && order.shape(0) == matrix.rows);
@@ -106,9 +105,8 @@ class SelfJoin {
     float* d = distances.mutable_data();
     std::int32_t* i = indices.mutable_data();
     const std::int64_t k = indices.shape(1);
-    without_gil([&](Interrupt& interrupt) {
-      join_exactly(*rows_, parsed, k, d, i, n_threads, interrupt);
-    });
+    without_gil(
+        [&](Interrupt& interrupt) { join_exactly(*rows_, parsed, k, d, i, n_threads, interrupt); });
   }
 
   void nearby(std::int64_t n_visited, Entries lists, int n_threads) {
@@ -162,8 +160,9 @@ void settle_lists(const py::array& x, const Integers& order, Entries lists,
   });
 }
 
-py::array_t<std::uint8_t> directions_of(const Integers& indices, const py::array_t<float>& distances,
-                                        double below, int n_threads) {
+py::array_t<std::uint8_t> directions_of(const Integers& indices,
+                                        const py::array_t<float>& distances, double below,
+                                        int n_threads) {
   require(indices.ndim() == 2 && distances.ndim() == 2 && is_c_contiguous(distances));
   require_rows(indices, indices.shape(0));
   require(indices.shape(0) == distances.shape(0) && indices.shape(1) == distances.shape(1));
@@ -190,8 +189,8 @@ void bind_graph(py::module_& m) {
   m.def("row_order", &row_order, py::arg("x").noconvert(), py::arg("n_threads"));
   m.attr("GROUP_ROWS") = JoinRows::kGroup;
   py::class_<SelfJoin>(m, "SelfJoin")
-      .def(py::init<const py::array&, Integers, Doubles, Doubles, int>(),
-           py::arg("x").noconvert(), py::arg("order").noconvert(), py::arg("shift").noconvert(),
+      .def(py::init<const py::array&, Integers, Doubles, Doubles, int>(), py::arg("x").noconvert(),
+           py::arg("order").noconvert(), py::arg("shift").noconvert(),
            py::arg("rotation").noconvert(), py::arg("n_threads"))
       .def("exactly", &SelfJoin::exactly, py::arg("metric"), py::arg("distances").noconvert(),
            py::arg("indices").noconvert(), py::arg("n_threads"))

@@ -91,8 +91,9 @@ JoinRows::JoinRows(const Matrix& x, const std::int32_t* order, const double* shi
       std::fill(scratch->sums.begin(), scratch->sums.end(), 0.0);
       for (std::int64_t place = group * kGroup; place < last; ++place) encode(place, *scratch);
       for (std::int64_t j = 0; j < x_.dim; ++j)
-        centers_[static_cast<std::size_t>(group * x_.dim + j)] = static_cast<float>(
-            scratch->sums[static_cast<std::size_t>(j)] / static_cast<double>(last - group * kGroup));
+        centers_[static_cast<std::size_t>(group * x_.dim + j)] =
+            static_cast<float>(scratch->sums[static_cast<std::size_t>(j)] /
+                               static_cast<double>(last - group * kGroup));
     };
   });
   for (const Code& about : code_of_) {

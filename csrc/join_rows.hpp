@@ -43,15 +43,15 @@ class JoinRows {
                   float* scales, std::int32_t* offsets) const;
 
   // Of a row, by its place.
-  double half_squares(std::int64_t place) const {
-    return halves_[static_cast<std::size_t>(place)];
-  }
+  double half_squares(std::int64_t place) const { return halves_[static_cast<std::size_t>(place)]; }
 
   // What the score <a, b> - |b|^2 / 2 of a pair by codes, and its error, take from either row.
   struct Code {
     float scale, half_squares, residual, norm;
   };
-  const Code& code_of(std::int64_t place) const { return code_of_[static_cast<std::size_t>(place)]; }
+  const Code& code_of(std::int64_t place) const {
+    return code_of_[static_cast<std::size_t>(place)];
+  }
 
   // How far a score of a row may be off at most, whatever the candidate.
   float worst_error(std::int64_t query) const {
@@ -91,8 +91,8 @@ class JoinRows {
   double largest_norm_ = 0.0;
   double largest_residual_ = 0.0;
   float slope_ = 0.0f, offset_ = 0.0f;  // of the error that float32 makes
-  Aligned<std::uint8_t> int8_heads_;  // [panels][head / 4][width][4]
-  Aligned<float> float_heads_;        // [panels][head][width]
+  Aligned<std::uint8_t> int8_heads_;    // [panels][head / 4][width][4]
+  Aligned<float> float_heads_;          // [panels][head][width]
   std::vector<float> biases_, head_scales_, zeros_;
   Aligned<std::int8_t> codes_;
   std::vector<Code> code_of_;

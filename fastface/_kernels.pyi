@@ -221,7 +221,6 @@ MUTUAL: int
 def edge_directions(
     indices: NDArray[np.int32], distances: NDArray[np.float32], below: float, n_threads: int
 ) -> NDArray[np.uint8]: ...
-
 def row_order(x: NDArray[Any], n_threads: int) -> NDArray[np.int32]: ...
 
 class SelfJoin:

@@ -95,19 +95,20 @@ class NeighborGraph:
             Scale rows to length one before they are compared.
         method : {"auto", "exact", "approximate"}
             ``"approximate"`` finds most neighbours, in time that grows little faster than the
-            number of rows: rows are compared within overlapping cells, then with the neighbours of
+            number of rows: rows are compared with groups of near ones, then with the neighbours of
             their neighbours (`fastface.graph.approximate`).  ``"auto"`` is exact up to 200,000
             rows, with the inner product, and on the reference device.
         recall : float
             What an approximate graph aims at; `recall` of the graph tells what was reached.
         random_state : int
-            Seed of an approximate graph.
+            Draws the rows that the recall of an approximate graph is measured on.
         device : str
             Where to compute.
         n_threads : int, optional
             Threads; by default `fastface.get_num_threads`.  The graph does not depend on it.
         memory_limit : int or str, optional
-            See `fastface.nearest_neighbors`; codes and lists of an approximate graph come on top.
+            See `fastface.nearest_neighbors`.  Codes and lists of an approximate graph come on
+            top; an exact one is then built without those that make it faster.
 
         Returns
         -------
