@@ -64,12 +64,12 @@ class Approximation(NamedTuple):
 class Effort:
     """How hard to look; more of anything finds more and takes longer."""
 
-    groups: int = 160  # of some hundred rows, that each group is compared with
+    groups: int = 240  # of some hundred rows, that each group is compared with
     # Share of a list whose neighbours are looked at, pass by pass: a third of both lists is a ninth
     # of the work, and finds most.  The last share is that of all further passes.
     fans: tuple[float, ...] = (0.36, 0.36, 0.55, 0.75, 1.0)
     passes: int = 10  # most
-    gain: float = 0.0005  # of recall, under which another pass over whole lists is not worth it
+    gain: float = 0.0002  # of recall, under which another pass over whole lists is not worth it
     sample: int = 1000  # rows to measure the recall on
 
 
