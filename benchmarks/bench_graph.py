@@ -211,6 +211,7 @@ def main(argv: Sequence[str]) -> int:
         default="10000,30000,100000,300000,1000000",
         help="rows of the growth plot, comma-separated; empty: none",
     )
+    parser.add_argument("--people", type=int, help="then group so many faces, as 1000000")
     parser.add_argument("--recall", type=float, default=0.98, help="that growth aims at")
     options = parser.parse_args(argv)
     if options.smoke:
@@ -230,6 +231,13 @@ def main(argv: Sequence[str]) -> int:
         if len(grown) > 1:
             results["exponent"] = exponent(grown)
             print(f"exponent {results['exponent']:.2f}")
+    if options.people:
+        from benchmarks.bench_identities import HEADERS as SCORES
+        from benchmarks.bench_identities import many
+
+        scores = many(options.people, max(1, options.people // PHOTOS))
+        print_table(SCORES, scores)
+        results["people"] = [dict(zip(SCORES, row, strict=True)) for row in scores]
     path = write_results("graph", results, peers=["faiss-cpu", "pynndescent"])
     if len(sizes) > 1:
         plot(results["growth"], RESULTS / "graph-growth.png")

@@ -158,22 +158,6 @@ void encode(const Matrix& x, const std::int32_t* order, const double* shift, std
       });
 }
 
-void offer(const Codes& codes, const Lists& lists, const std::int32_t* members,
-           std::int64_t n_members, const std::int32_t* offered, std::int64_t n_offered,
-           int n_threads, Interrupt& interrupt) {
-  for_rows<Chooser>(
-      n_members, n_threads, interrupt,
-      [&] { return std::make_shared<Chooser>(codes, lists.width); },
-      [&](Chooser& chooser, std::int64_t place) {
-        std::uint32_t* list = lists.entries + members[place] * lists.width;
-        chooser.begin(members[place], list, 0);
-        for (std::int64_t i = 0; i < n_offered; ++i)
-          chooser.consider(static_cast<std::uint32_t>(offered[place * n_offered + i]));
-        chooser.score();
-        chooser.finish(list);
-      });
-}
-
 std::int64_t refine(const Codes& codes, const Lists& from, const Lists& to, std::int64_t fan,
                     int n_threads, Interrupt& interrupt) {
   std::atomic<std::int64_t> fresh{0};

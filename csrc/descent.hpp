@@ -38,11 +38,6 @@ struct Lists {
 void encode(const Matrix& x, const std::int32_t* order, const double* shift, std::int8_t* integers,
             float* scales, float* halves, std::int64_t stride, int n_threads, Interrupt& interrupt);
 
-// Lets some rows choose among their lists and `offered`, [n_members][n_offered], by number of row.
-void offer(const Codes& codes, const Lists& lists, const std::int32_t* members,
-           std::int64_t n_members, const std::int32_t* offered, std::int64_t n_offered,
-           int n_threads, Interrupt& interrupt);
-
 // One pass: the first `fan` neighbours of the first `fan` neighbours of every row are offered to
 // it, but for those that an earlier pass has offered.  Returns how many entries of `to` are yet to
 // be walked.

@@ -214,16 +214,36 @@ class EncodedRows:
         shift: NDArray[np.float64],
         n_threads: int,
     ) -> None: ...
-    def offer(
-        self,
-        members: NDArray[np.int32],
-        offered: NDArray[np.int32],
-        lists: NDArray[np.uint32],
-        n_threads: int,
-    ) -> None: ...
     def refine(
         self, source: NDArray[np.uint32], target: NDArray[np.uint32], fan: int, n_threads: int
     ) -> int: ...
+
+GROUP_ROWS: int
+ONE_WAY: int
+MUTUAL: int
+
+def edge_directions(
+    indices: NDArray[np.int32], distances: NDArray[np.float32], below: float, n_threads: int
+) -> NDArray[np.uint8]: ...
+def row_order(x: NDArray[Any], n_threads: int) -> NDArray[np.int32]: ...
+
+class SelfJoin:
+    def __init__(
+        self,
+        x: NDArray[Any],
+        order: NDArray[np.int32],
+        shift: NDArray[np.float64],
+        rotation: NDArray[np.float64],
+        n_threads: int,
+    ) -> None: ...
+    def exactly(
+        self,
+        metric: str,
+        distances: NDArray[np.float32],
+        indices: NDArray[np.int32],
+        n_threads: int,
+    ) -> None: ...
+    def nearby(self, n_visited: int, lists: NDArray[np.uint32], n_threads: int) -> None: ...
 
 def settle(
     x: NDArray[Any],

@@ -174,7 +174,7 @@ print(json.dumps({
 def test_import_is_light() -> None:
     """NumPy apart, `import fastface` loads only itself, and leaves no trace.
 
-    SciPy, scikit-learn and Numba alone would take longer than the 0.3 s the import may cost.
+    SciPy and scikit-learn alone would take longer than the 0.3 s the import may cost.
     """
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", IMPORT_PROBE], capture_output=True, text=True, check=True

@@ -6,10 +6,13 @@
 #include <queue>
 #include <utility>
 
+#include "desk.hpp"
+
 namespace fastface {
 namespace {
 
 constexpr std::int64_t kMergesBetweenQuestions = 256;
+constexpr std::int64_t kAhead = 4;  // neighbours whose rows are fetched early
 
 struct Pair {
   float similarity;
@@ -35,70 +38,6 @@ struct Joined {
   std::vector<std::int32_t> neighbors;  // groups to compare with, named as they once were
   std::vector<std::int32_t> exclusions;
   std::vector<Pair> candidates;  // a heap: only its best is in the queue of all groups
-};
-
-struct RowView {
-  const std::int32_t* columns;
-  const float* values;
-  std::int64_t size;
-};
-
-struct ListView {
-  const std::int32_t* first;
-  const std::int32_t* last;
-  const std::int32_t* begin() const { return first; }
-  const std::int32_t* end() const { return last; }
-};
-
-ListView view(const std::vector<std::int32_t>& items) {
-  return {items.data(), items.data() + items.size()};
-}
-
-// One group laid open, so that many others can be compared with it quickly.
-class Desk {
- public:
-  Desk(std::int64_t n_groups, std::int64_t n_exclusions)
-      : row_(static_cast<std::size_t>(n_groups), 0.0F),
-        met_(static_cast<std::size_t>(n_groups), 0),
-        excluded_(static_cast<std::size_t>(n_exclusions), 0) {}
-
-  void lay_open(const RowView& row, const ListView& exclusions) {
-    clear();
-    tick_ += 1;
-    open_.assign(row.columns, row.columns + row.size);
-    for (std::int64_t e = 0; e < row.size; ++e) row_[row.columns[e]] = row.values[e];
-    for (const std::int32_t id : exclusions) excluded_[id] = tick_;
-  }
-
-  void clear() {
-    for (const std::int32_t column : open_) row_[column] = 0;
-    open_.clear();
-  }
-
-  // Whether a group is met for the first time since another was laid open.
-  bool meets(std::int64_t group) { return std::exchange(met_[group], tick_) != tick_; }
-
-  bool excludes(const ListView& exclusions) const {
-    return std::any_of(exclusions.begin(), exclusions.end(),
-                       [this](std::int32_t id) { return excluded_[id] == tick_; });
-  }
-
-  double overlap(const RowView& other) const {
-    double sum = 0;
-    for (std::int64_t e = 0; e < other.size; ++e)
-      sum += static_cast<double>(row_[other.columns[e]]) * static_cast<double>(other.values[e]);
-    return sum;
-  }
-
-  // The entry of a column, which is given away: it is read once.
-  float take(std::int32_t column) { return std::exchange(row_[column], 0.0F); }
-
- private:
-  std::vector<float> row_;
-  std::vector<std::int64_t> met_;
-  std::vector<std::int64_t> excluded_;
-  std::vector<std::int32_t> open_;
-  std::int64_t tick_ = 0;
 };
 
 class Linkage {
@@ -194,15 +133,19 @@ class Linkage {
   float similarity(const Desk& desk, std::int64_t group, std::int64_t other) const {
     const double n_pairs = static_cast<double>(sizes_[group]) * static_cast<double>(sizes_[other]);
     const double product = dot(vector(group), vector(other), problem_.dim);
-    const double squared = 2.0 * (1.0 - product / n_pairs);
-    const double closeness = 1.0 - squared / (problem_.cutoff * problem_.cutoff);
+    return mixed(2.0 * (1.0 - product / n_pairs), desk.overlap(row(other)) / n_pairs);
+  }
+
+  float mixed(double squared_distance, double overlap) const {
+    const double closeness = 1.0 - squared_distance / (problem_.cutoff * problem_.cutoff);
     return static_cast<float>((1.0 - problem_.overlap_weight) * closeness +
-                              problem_.overlap_weight * desk.overlap(row(other)) / n_pairs);
+                              problem_.overlap_weight * overlap);
   }
 
   // Scores the pairs of groups that the graph links; those that reach `stop` are neighbours.
   void compare_all() {
     const NeighborLists& graph = problem_.graph;
+    const bool all_alone = problem_.n_groups == graph.n;  // so that nobody is met twice
     SparseRows found = build_rows(problem_.n_groups, n_threads_, interrupt_, [&]() -> RowWriter {
       auto desk = std::make_shared<Desk>(problem_.n_groups, problem_.n_exclusions);
       return [&, desk](std::int64_t group, std::vector<std::int32_t>& columns,
@@ -210,11 +153,18 @@ class Linkage {
         desk->lay_open(row(group), exclusions(group));
         desk->meets(group);
         for (const std::int32_t* f = members_.begin(group); f != members_.end(group); ++f) {
-          for (std::int64_t e = *f * graph.k; e < (*f + 1) * graph.k; ++e) {
+          const std::int64_t last = (*f + 1) * graph.k;
+          for (std::int64_t e = *f * graph.k; e < last; ++e) {
             if (!(graph.distances[e] < problem_.longest_edge)) continue;
+            if (e + kAhead < last) prefetch_row(problem_.labels[graph.indices[e + kAhead]]);
             const std::int32_t other = problem_.labels[graph.indices[e]];
-            if (!desk->meets(other) || desk->excludes(exclusions(other))) continue;
-            const float score = similarity(*desk, group, other);
+            if (!all_alone && !desk->meets(other)) continue;
+            if (problem_.n_exclusions > 0 && desk->excludes(exclusions(other))) continue;
+            // The graph knows how far two faces are apart.
+            const double distance = graph.distances[e];
+            const float score = all_alone || (sizes_[group] == 1 && sizes_[other] == 1)
+                                    ? mixed(distance * distance, desk->overlap(row(other)))
+                                    : similarity(*desk, group, other);
             if (score < static_cast<float>(problem_.stop)) continue;
             columns.push_back(other);
             values.push_back(score);
@@ -223,6 +173,14 @@ class Linkage {
       };
     });
     keep_both_ways(found);
+  }
+
+  // The row of overlaps of a group is on its way from memory while others are compared.
+  void prefetch_row(std::int64_t group) const {
+    const std::int64_t start = overlaps_.offsets[group];
+    constexpr std::int64_t kEntries = 48;  // that three lines of the cache hold
+    for (std::int64_t e = start; e < start + kEntries; e += 16)
+      __builtin_prefetch(overlaps_.columns.data() + e);
   }
 
   // Makes pairs of what was found from either side, and lists of neighbours of the pairs.

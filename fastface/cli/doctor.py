@@ -66,7 +66,7 @@ def examine() -> dict[str, Any]:
         "advice": [],
     }
     advice: list[str] = found["advice"]
-    for package in ("numpy", "scipy", "scikit-learn", "numba"):
+    for package in ("numpy", "scipy", "scikit-learn"):
         found["packages"][package] = version(package)
     for package, module, purpose, extra in _OPTIONAL:
         found["packages"][package] = _version(package, module)

@@ -1,9 +1,9 @@
 """Most of the nearest neighbours of every row, in far less time than all of them.
 
-Rows are cut into cells around randomly drawn rows, several times over, and compared within their
-cells by the exact kernels; then each row looks among the neighbours of its neighbours, pass after
-pass, until enough of them are found (Dong, Moses and Li, "Efficient k-nearest neighbor graph
-construction for generic similarity measures", WWW 2011, begun with overlapping cells in place of
+Rows are put into an order in which near ones stand together, and cut into groups; each group is
+compared with the groups nearest to it.  Then each row looks among the neighbours of its neighbours,
+pass after pass, until enough of them are found (Dong, Moses and Li, "Efficient k-nearest neighbor
+graph construction for generic similarity measures", WWW 2011, begun with near groups in place of
 random lists).  How many are found is measured: some rows, drawn by chance, are searched exactly.
 
 On the way entries are compared by 8-bit codes, in the end by the definition, so that every distance
@@ -13,7 +13,6 @@ is the one that `fastface.nearest_neighbors` returns.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastface.backends.registry import get_backend, resolve_threads
-from fastface.distances import assign, nearest_neighbors
+from fastface.distances import nearest_neighbors
 from fastface.errors import InvalidInputError
+from fastface.graph.join import center_of, leading_directions
 from fastface.graph.rows import unit_rows
 
 __all__ = [
@@ -40,7 +40,6 @@ _METRICS = ("sqeuclidean", "euclidean", "cosine")
 _EXACT_ROWS = 200_000  # up to which an approximate graph saves little
 _SPARE = 8  # entries of a list beyond those asked for, for what codes cannot tell apart
 _NOBODY = np.uint32(0xFFFFFFFF)
-_MEAN_ROWS = 4096
 _NORMAL_95 = 1.96
 
 
@@ -65,12 +64,12 @@ class Approximation(NamedTuple):
 class Effort:
     """How hard to look; more of anything finds more and takes longer."""
 
-    partitions: int = 3
-    cell_rows: int = 2000  # on average
-    cell_neighbors: int = 48  # that a row takes from its cell
-    passes: int = 8  # most
-    first_fan: int = 64  # neighbours whose neighbours are looked at; all of them after this pass
-    gain: float = 0.0005  # of recall, under which another pass is not worth it
+    groups: int = 240  # of some hundred rows, that each group is compared with
+    # Share of a list whose neighbours are looked at, pass by pass: a third of both lists is a ninth
+    # of the work, and finds most.  The last share is that of all further passes.
+    fans: tuple[float, ...] = (0.36, 0.36, 0.55, 0.75, 1.0)
+    passes: int = 10  # most
+    gain: float = 0.0002  # of recall, under which another pass over whole lists is not worth it
     sample: int = 1000  # rows to measure the recall on
 
 
@@ -117,17 +116,17 @@ def approximate_neighbors(
     effort : Effort, optional
         How hard to look.
     seed : int
-        Same seed, same answer, with any number of threads on any machine.
+        Of the rows that the recall is measured on.
     n_threads : int, optional
-        Threads.
+        Threads; the answer depends neither on them nor on the machine.
     memory_limit : int or str, optional
-        Most bytes that the searches within cells allocate; codes and lists take
-        ``n (n_features + 8 k + 80)`` bytes besides, and unit rows for the cosine metric.
+        Most bytes that the search for measuring allocates; codes and lists take some
+        ``n (2 n_features + 8 k + 80)`` bytes besides, and unit rows for the cosine metric.
 
     Returns
     -------
     Approximation
-        Rows with fewer than `k` reachable others do not occur: cells are joined by the passes.
+        Every row has `k` neighbours: its own group and those compared with it hold more.
     """
     effort = effort or Effort()
     threads = resolve_threads(n_threads)
@@ -136,35 +135,20 @@ def approximate_neighbors(
 
     # Directions are ordered by angle as their unit vectors are by distance.
     compared = unit_rows(X) if metric == "cosine" else X
-    shift = compared[:: max(1, len(X) // _MEAN_ROWS)].mean(axis=0, dtype=np.float64)
+    center = center_of(compared)
+    # A list for each row; rows go by their place in the order, near ones together.
+    order = _kernels.row_order(compared, threads)
+    place = np.empty_like(order)
     everybody = np.arange(len(X), dtype=np.int32)
-    # A list for each row; rows go by their place in the order of the first cells, near ones
-    # together.
-    lists = np.full((len(X), min(k + _SPARE, len(X) - 1)), _NOBODY, np.uint32)
-    for number in range(effort.partitions):
-        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
-        cells = list(_cells(compared, everybody, max(effort.cell_rows, 4 * k), rng, threads))
-        if number == 0:
-            order = np.concatenate(cells)
-            place = np.empty_like(order)
-            place[order] = everybody
-            encoded = _kernels.EncodedRows(compared, order, shift, threads)
-        for members in cells:
-            wanted = max(effort.cell_neighbors, k // 2) if len(cells) > 1 else lists.shape[1]
-            near = min(wanted, len(members) - 1)
-            if near < 1:
-                continue
-            _, found = nearest_neighbors(
-                compared[members],
-                n_neighbors=near,
-                metric="sqeuclidean",
-                exclude_self=True,
-                n_threads=threads,
-                memory_limit=memory_limit,
-            )
-            places = place[members]
-            encoded.offer(places, places[found], lists, threads)
-    del compared, cells
+    place[order] = everybody
+    lists = np.empty((len(X), min(k + _SPARE, len(X) - 1)), np.uint32)
+    directions = leading_directions(compared, center)
+    join = _kernels.SelfJoin(compared, order, center, directions, threads)
+    fewest = -(-2 * lists.shape[1] // _kernels.GROUP_ROWS)  # that fill the lists
+    join.nearby(max(effort.groups, fewest), lists, threads)
+    del join
+    encoded = _kernels.EncodedRows(compared, order, center, threads)
+    del compared
 
     def settle(rows: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         distances = np.empty((len(rows), k), np.float32)
@@ -172,7 +156,7 @@ def approximate_neighbors(
         _kernels.settle(X, order, lists, metric, place[rows], distances, indices, threads)
         return distances, indices
 
-    rng = np.random.Generator(np.random.Philox(key=[seed, effort.partitions]))
+    rng = np.random.Generator(np.random.Philox(seed))
     drawn = np.sort(rng.choice(len(X), min(effort.sample, len(X)), replace=False)).astype(np.int32)
     exact, _ = nearest_others(X, drawn, k, metric, n_threads=threads, memory_limit=memory_limit)
     measured = _measure(settle(drawn)[0], exact)
@@ -181,11 +165,11 @@ def approximate_neighbors(
         before = measured.estimate
         if before >= recall:
             break
-        fan = min(effort.first_fan, k) if number == 0 else lists.shape[1]
-        encoded.refine(lists, other, fan, threads)
+        share = effort.fans[min(number, len(effort.fans) - 1)]
+        encoded.refine(lists, other, max(1, round(share * lists.shape[1])), threads)
         lists, other = other, lists
         measured = _measure(settle(drawn)[0], exact)
-        if measured.estimate - before < effort.gain:
+        if share == 1 and measured.estimate - before < effort.gain:
             break
     del other, encoded
     distances, indices = settle(everybody)
@@ -223,29 +207,3 @@ def _measure(found: NDArray[np.float32], exact: NDArray[np.float32]) -> Recall:
     doubt = _NORMAL_95 * float(shares.std()) / math.sqrt(len(shares))
     low, high = max(0.0, estimate - doubt), min(1.0, estimate + doubt)
     return Recall(estimate, low, high, len(shares))
-
-
-def _cells(
-    rows: NDArray[Any],
-    members: NDArray[np.int32],
-    cell_rows: int,
-    rng: np.random.Generator,
-    n_threads: int,
-) -> Iterator[NDArray[np.int32]]:
-    """Cut rows into cells around some of them, and cells that turn out too large once more."""
-    n_cells = -(-len(members) // cell_rows)
-    if n_cells < 2:
-        yield members
-        return
-    inside = rows if len(members) == len(rows) else rows[members]
-    centers = inside[np.sort(rng.choice(len(members), n_cells, replace=False))]
-    labels, _ = assign(inside, centers, n_threads=n_threads)
-    del inside
-    by_cell = members[np.argsort(labels, kind="stable")]
-    for cell in np.split(by_cell, np.cumsum(np.bincount(labels, minlength=n_cells))[:-1]):
-        if len(cell) == len(members):  # duplicates of one row: any cut will do
-            yield from np.array_split(cell, n_cells)
-        elif len(cell) > 2 * cell_rows:
-            yield from _cells(rows, cell, cell_rows, rng, n_threads)
-        elif len(cell):
-            yield cell

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastface.backends.registry import resolve_threads
 from fastface.distances import nearest_neighbors
 from fastface.errors import CorruptFileError, InvalidInputError
 from fastface.graph.approximate import Recall, approximate_neighbors, choose_method
 from fastface.graph.growth import grown_neighbors
+from fastface.graph.join import join_exactly, worth_joining
 from fastface.graph.rows import fingerprint, unit_rows
 from fastface.storage import read_arrays, write_arrays
 from fastface.validation import METRICS, check_integer, check_matrix, check_metric
@@ -93,19 +95,20 @@ class NeighborGraph:
             Scale rows to length one before they are compared.
         method : {"auto", "exact", "approximate"}
             ``"approximate"`` finds most neighbours, in time that grows little faster than the
-            number of rows: rows are compared within overlapping cells, then with the neighbours of
+            number of rows: rows are compared with groups of near ones, then with the neighbours of
             their neighbours (`fastface.graph.approximate`).  ``"auto"`` is exact up to 200,000
             rows, with the inner product, and on the reference device.
         recall : float
             What an approximate graph aims at; `recall` of the graph tells what was reached.
         random_state : int
-            Seed of an approximate graph.
+            Draws the rows that the recall of an approximate graph is measured on.
         device : str
             Where to compute.
         n_threads : int, optional
             Threads; by default `fastface.get_num_threads`.  The graph does not depend on it.
         memory_limit : int or str, optional
-            See `fastface.nearest_neighbors`; codes and lists of an approximate graph come on top.
+            See `fastface.nearest_neighbors`.  Codes and lists of an approximate graph come on
+            top; an exact one is then built without those that make it faster.
 
         Returns
         -------
@@ -139,6 +142,8 @@ class NeighborGraph:
                 n_threads=n_threads,
                 memory_limit=memory_limit,
             )
+        elif worth_joining(compared, k, metric, device) and memory_limit is None:
+            distances, indices = join_exactly(compared, k, metric, resolve_threads(n_threads))
         else:
             distances, indices = nearest_neighbors(
                 compared,
@@ -248,19 +253,21 @@ class NeighborGraph:
         """
         from scipy.sparse import coo_matrix
 
-        from fastface.graph.symmetry import MUTUAL, ONE_WAY, directions
+        from fastface import _kernels
 
-        kinds = directions(self.indices, self.distances, below)
-        rows, places = np.nonzero(kinds == MUTUAL)
-        columns, distances = self.indices[rows, places], self.distances[rows, places]
+        indices = np.ascontiguousarray(self.indices)
+        distances = np.ascontiguousarray(self.distances)
+        kinds = _kernels.edge_directions(indices, distances, below, resolve_threads(None))
+        rows, places = np.nonzero(kinds == _kernels.MUTUAL)
+        columns, lengths = indices[rows, places], distances[rows, places]
         if not mutual:
-            low, places = np.nonzero(kinds == ONE_WAY)
-            high, between = self.indices[low, places], self.distances[low, places]
+            low, places = np.nonzero(kinds == _kernels.ONE_WAY)
+            high, between = indices[low, places], distances[low, places]
             rows = np.concatenate([rows, low, high])
             columns = np.concatenate([columns, high, low])
-            distances = np.concatenate([distances, between, between])
+            lengths = np.concatenate([lengths, between, between])
         shape = (self.n_samples, self.n_samples)
-        matrix = coo_matrix((distances, (rows, columns)), shape=shape).tocsr()
+        matrix = coo_matrix((lengths, (rows, columns)), shape=shape).tocsr()
         matrix.sort_indices()
         return matrix
 

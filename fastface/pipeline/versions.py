@@ -22,7 +22,7 @@ _DECIDING = (
     "onnxruntime",
     "openvino",
 )
-_OTHERS = ("pyarrow", "scipy", "scikit-learn", "numba")
+_OTHERS = ("pyarrow", "scipy", "scikit-learn")
 
 
 def deciding_versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ def test_most_neighbors_are_found_and_their_distances_are_exact(people, metric) 
 
 
 def test_the_measured_recall_tells_a_poor_graph(people: np.ndarray) -> None:
-    lazy = Effort(partitions=1, cell_rows=200, cell_neighbors=10, passes=0, sample=2000)
+    lazy = Effort(groups=4, passes=0, sample=2000)
     _, indices, recall = approximate_neighbors(people, 20, "euclidean", recall=0.99, effort=lazy)
     _, exact = nearest_neighbors(people, n_neighbors=20, metric="euclidean", exclude_self=True)
     hits = np.mean([np.isin(a, b).mean() for a, b in zip(indices, exact, strict=True)])
