@@ -91,7 +91,7 @@ std::unique_ptr<Shares> shares(const Integers& indices, const Floats& distances,
 Integers link(const Integers& indices, const Floats& distances, const Floats& x,
               const Shares& shares, const Integers& labels, std::int64_t n_groups,
               const ExclusionLists& exclusions, double cutoff, double overlap_weight,
-              double longest_edge, double stop, int n_threads) {
+              double longest_edge, double stop, std::int64_t fewest, int n_threads) {
   const NeighborLists graph = as_graph(indices, distances);
   require_that(x.ndim() == 2 && x.shape(0) == graph.n && is_c_contiguous(x) &&
                    shares.rows.size() == graph.n && labels.size() == graph.n &&
@@ -100,7 +100,8 @@ Integers link(const Integers& indices, const Floats& distances, const Floats& x,
   require_below(labels, n_groups, "label out of range");
   const LinkageProblem problem{graph,         x.data(),       x.shape(1),       shares.rows,
                                labels.data(), n_groups,       exclusions.lists, exclusions.count,
-                               cutoff,        overlap_weight, longest_edge,     stop};
+                               cutoff,        overlap_weight, longest_edge,     stop,
+                               fewest};
   return take(without_gil(
       [&](Interrupt& interrupt) { return average_linkage(problem, n_threads, interrupt); }));
 }
@@ -195,7 +196,7 @@ void bind_people(py::module_& m) {
   m.def("average_linkage", &link, py::arg("indices").noconvert(), py::arg("distances").noconvert(),
         py::arg("x").noconvert(), py::arg("shares"), py::arg("labels").noconvert(),
         py::arg("n_groups"), py::arg("exclusions"), py::arg("cutoff"), py::arg("overlap_weight"),
-        py::arg("longest_edge"), py::arg("stop"), py::arg("n_threads"));
+        py::arg("longest_edge"), py::arg("stop"), py::arg("fewest"), py::arg("n_threads"));
   m.def("probable_links", &probable, py::arg("indices").noconvert(),
         py::arg("distances").noconvert(), py::arg("k"), py::arg("sigma"), py::arg("theta"),
         py::arg("n_threads"));

@@ -149,6 +149,7 @@ def average_linkage(
     overlap_weight: float,
     longest_edge: float,
     stop: float,
+    fewest: int,
     n_threads: int,
 ) -> NDArray[np.int32]: ...
 def probable_links(

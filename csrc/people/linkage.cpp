@@ -213,7 +213,9 @@ class Linkage {
           for (std::int64_t e = *f * graph.k; e < (*f + 1) * graph.k; ++e) {
             if (!(graph.distances[e] < problem_.longest_edge)) continue;
             const std::int32_t other = problem_.labels[graph.indices[e]];
-            if (!desk->meets(other) || desk->excludes(exclusions(other))) continue;
+            if (!desk->meets(other) || sizes_[group] + sizes_[other] < problem_.fewest ||
+                desk->excludes(exclusions(other)))
+              continue;
             const float score = similarity(*desk, group, other);
             if (score < static_cast<float>(problem_.stop)) continue;
             columns.push_back(other);
