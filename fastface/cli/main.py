@@ -19,6 +19,7 @@ from fastface.cli import (
     export,
     forget,
     models,
+    people,
     report,
     run,
 )
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         run,
         embed,
         cluster,
+        people,
         attributes,
         report,
         forget,

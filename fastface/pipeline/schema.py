@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["CROPS", "FACES", "NAMES", "PEOPLE", "PHOTOS", "SHARD_FACES", "SKIPPED"]
+__all__ = ["CROPS", "FACES", "NAMES", "PEOPLE", "PHOTOS", "QUESTIONS", "SHARD_FACES", "SKIPPED"]
 
 _BOX = [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
 _FOUND = [
@@ -23,7 +23,7 @@ _FOUND = [
 SHARD_FACES = pa.schema([*_FOUND, ("jpeg", pa.binary())])
 FACES = pa.schema([*_FOUND, ("person_id", pa.int64()), ("confidence", pa.float32())])
 CROPS = pa.schema([("face_id", pa.int64()), ("jpeg", pa.binary())])
-NAMES = pa.schema([("photo", pa.string()), *_BOX, ("name", pa.string())])
+NAMES = pa.schema([("photo", pa.string()), *_BOX, ("person_id", pa.int64()), ("name", pa.string())])
 SKIPPED = pa.schema([("file", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 PEOPLE = pa.schema(
     [
@@ -36,3 +36,12 @@ PEOPLE = pa.schema(
     ]
 )
 PHOTOS = pa.schema([("photo", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+QUESTIONS = pa.schema(
+    [
+        ("face_id", pa.int64()),
+        ("other_face_id", pa.int64()),
+        ("same_person", pa.bool_()),
+        ("n_faces", pa.int64()),
+        ("doubt", pa.float32()),
+    ]
+)

@@ -26,8 +26,8 @@ def test_killed_at_any_rename_it_ends_with_the_same_bits(fakes, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    # Two descriptions of the job, four renames for each of two shards, six final files, the end.
-    assert found["kills"] == 2 + 4 * 2 + 6 + 1
+    # Two descriptions of the job, four renames for each of two shards, seven final files, the end.
+    assert found["kills"] == 2 + 4 * 2 + 7 + 1
     assert found["different"] == [], done.stderr
 
 
