@@ -139,7 +139,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             Compared with `min_quality`.
         previous_ids : array-like of int, shape (n_samples,), optional
             `person_ids_` of an earlier fit for the faces that were there, -1 for new ones: people
-            keep these ids.
+            keep these ids, those of faces that a constraint names before all others.
         graph : NeighborGraph, optional
             The graph of the same embeddings from an earlier fit (`graph_`), to save time.
 
@@ -179,7 +179,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         labels = group_faces(method, task, last=last)
         self._tell("confidence")
         self.labels_ = by_size(labels)
-        self.person_ids_, changes = match_people(previous, self.labels_)
+        self.person_ids_, changes = match_people(previous, self.labels_, firm=constraints.named)
         self.changes_: list[Change] = changes if (previous >= 0).any() else []
         self.confidence_, runner_up = self._confidence(task, self.labels_, self.labels_)
         ids = np.full(int(self.labels_.max()) + 2, -1, np.int64)  # the last for nobody
