@@ -23,8 +23,9 @@ __all__ = ["QUESTIONS_FILE", "drop_answered", "questions_table"]
 
 QUESTIONS_FILE = "questions.parquet"
 _MOST = 400
-_LEAST_DOUBT = 0.02
-# Of the smaller person's faces, that are in doubt towards the same other person.
+_LEAST_DOUBT = 0.1
+_FACES_COMPARED = 500
+# Of a person's faces, that are in doubt towards the same other person.
 _WHOLE_PERSON = 0.5
 
 
@@ -55,37 +56,38 @@ def questions_table(
         change hands; ``doubt`` float32, how many of them are expected to be wrong now.
     """
     doubtful = np.flatnonzero((runner_up >= 0) & (1 - confidence >= _LEAST_DOUBT))
-    people, sizes = np.unique(ids, return_counts=True)
-    size_of = dict(zip(people.tolist(), sizes.tolist(), strict=True))
+    members = _Members(ids)
     between: dict[tuple[int, int], list[int]] = {}
     for face in doubtful.tolist():
-        pair = tuple(sorted((int(ids[face]), int(runner_up[face]))))
-        between.setdefault((pair[0], pair[1]), []).append(face)
-    asked: list[tuple[float, int, int, int, bool, int]] = []
-    members = _Members(ids)
+        a, b = int(ids[face]), int(runner_up[face])
+        between.setdefault((min(a, b), max(a, b)), []).append(face)
+    # Doubt, faces at stake, and who is compared with whom.
+    asked: list[tuple[float, int, NDArray[np.int64], NDArray[np.int64], bool]] = []
     for (a, b), faces in between.items():
-        smaller, larger = sorted((a, b), key=lambda person: (size_of[person], -person))
-        here = [face for face in faces if ids[face] == smaller]
-        doubt = float((1 - confidence[faces]).sum())
-        if len(here) >= _WHOLE_PERSON * size_of[smaller]:
-            first, second = _nearest(embeddings, members[smaller], members[larger])
-            asked.append((doubt, -a, first, second, False, size_of[smaller]))
-        else:
-            for face in faces:
-                others = members[int(ids[face])]
-                others = others[others != face]
-                _, mate = _nearest(embeddings, np.array([face]), others)
-                asked.append((float(1 - confidence[face]), -face, face, mate, True, 1))
-    asked.sort(reverse=True)
-    columns: list[tuple[Any, ...]] = list(zip(*asked[:_MOST], strict=True)) or [()] * 6
-    doubts, _, one, other, same, count = columns
+        sides = [(person, members[person]) for person in (a, b)]
+        whole = [
+            len(own)
+            for person, own in sides
+            if (ids[faces] == person).sum() >= _WHOLE_PERSON * len(own)
+        ]
+        if whole:
+            doubt = float((1 - confidence[faces]).sum())
+            asked.append((doubt, min(whole), sides[0][1], sides[1][1], False))
+            continue
+        for face in faces:
+            own = members[int(ids[face])]
+            mates = own[own != face]
+            asked.append((float(1 - confidence[face]), 1, np.array([face]), mates, True))
+    asked.sort(key=lambda question: (-question[0], int(question[2][0]), int(question[3][0])))
+    asked = asked[:_MOST]
+    pairs = [_nearest(embeddings, first, second) for _, _, first, second, _ in asked]
     return pa.table(
         {
-            "face_id": pa.array(one, pa.int64()),
-            "other_face_id": pa.array(other, pa.int64()),
-            "same_person": pa.array(same, pa.bool_()),
-            "n_faces": pa.array(count, pa.int64()),
-            "doubt": pa.array(doubts, pa.float32()),
+            "face_id": pa.array([pair[0] for pair in pairs], pa.int64()),
+            "other_face_id": pa.array([pair[1] for pair in pairs], pa.int64()),
+            "same_person": pa.array([question[4] for question in asked], pa.bool_()),
+            "n_faces": pa.array([question[1] for question in asked], pa.int64()),
+            "doubt": pa.array([question[0] for question in asked], pa.float32()),
         },
         schema=QUESTIONS,
     )
@@ -133,7 +135,8 @@ class _Members:
 def _nearest(
     embeddings: NDArray[Any], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Return the two most alike faces of two people."""
+    """Return the two most alike faces of two people; of large ones, among some that are spread."""
+    first, second = (some[:: -(-len(some) // _FACES_COMPARED)] for some in (first, second))
     products = unit_rows(embeddings[first]) @ unit_rows(embeddings[second]).T
     row, column = np.unravel_index(int(products.argmax()), products.shape)
     return int(first[row]), int(second[column])
