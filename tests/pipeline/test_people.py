@@ -13,6 +13,8 @@ import pytest
 from fastface.errors import CorruptFileError, InvalidInputError, StorageError
 from fastface.pipeline import People, regroup
 from fastface.pipeline.history import HISTORY_FILE, History
+from fastface.pipeline.rewriting import rewrite_history
+from fastface.pipeline.selection import Selection
 
 
 def who(run: Path) -> dict[str, int]:
@@ -212,14 +214,21 @@ def test_columns_of_other_programs_stay(run: Path) -> None:
     assert all(row["note"] == f"note {row['person_id']}" for row in rows)
 
 
-def test_people_forgotten_are_out_of_the_history(run: Path) -> None:
+def test_people_forgotten_are_out_of_the_history(run: Path, tmp_path: Path) -> None:
     people = People(run)
-    people.name(0, "Ada")
-    record = people.split(1, faces_of(run, 1)[:1])
-    History.of(run).forget([(face.photo, face.box) for face in record.faces], [0])
-    again = People(run).history()
-    assert [len(record.faces) for record in again] == [0, 0]
-    assert "Ada" not in (run / HISTORY_FILE).read_text()
+    a, b, c = [person.person_id for person in people.everybody()][:3]
+    people.name(a, "Ada Lovelace")
+    people.merge([a, b])
+    people.apart(a, c)
+    gone = frozenset(faces_of(run, a))
+    table = pq.read_table(run / "faces.parquet")
+    chosen = Selection(people=frozenset([a]), photos=frozenset(), faces=gone)
+    rewrite_history(run, tmp_path, chosen, table)
+    text = (tmp_path / HISTORY_FILE).read_text()
+    assert "Ada Lovelace" not in text
+    records = History.of(tmp_path).records  # every line is sealed
+    assert [len(record.faces) for record in records] == [0, 0, len(faces_of(run, c))]
+    assert records[1].time == people.history()[1].time
 
 
 def test_a_folder_without_people_says_so(fakes, tmp_path: Path) -> None:

@@ -152,30 +152,6 @@ def test_an_unknown_order_is_refused(small_run):
         write_report(small_run.folder, order="mood")
 
 
-def test_questions_show_both_faces_and_what_to_type(small_run):
-    faces = {}
-    for face in small_run.faces:
-        faces.setdefault(face["person_id"], []).append(face["face_id"])
-    asked = [(faces[1][0], faces[3][0], False), (faces[0][0], faces[0][1], True)]
-    asked.append((faces[0][0], faces[1][0], True))  # answered: they are two people by now
-    columns = [*map(list, zip(*asked, strict=True)), [1, 1, 1]]
-    names = ["face_id", "other_face_id", "same_person", "n_faces"]
-    pq.write_table(
-        pa.table(dict(zip(names, columns, strict=True))), small_run.folder / "questions.parquet"
-    )
-    index = write_report(small_run.folder)
-    assert_sound(index)
-    page = Document(index.parent / "questions.html")
-    run = small_run.folder.resolve()
-    assert "2 pairs" in page.text
-    assert f"fastface people merge {run} 1 3" in page.text
-    assert f"fastface people apart {run} 1 3" in page.text
-    assert f"fastface people split {run} 0 --faces {faces[0][0]}" in page.text
-    shown = page.attributes("href", "a")
-    for face in (faces[1][0], faces[3][0], faces[0][0], faces[0][1]):
-        assert f"photos/1.html#face-{face}" in shown
-
-
 def test_person_page_shows_every_face_surest_first(small_run):
     index = write_report(small_run.folder)
     page = Document(index.parent / "people" / "0.html")
