@@ -107,11 +107,11 @@ Integers link(const Integers& indices, const Floats& distances, const Floats& x,
 }
 
 py::tuple probable(const Integers& indices, const Floats& distances, std::int64_t k, double sigma,
-                   double theta, int n_threads) {
+                   double farthest, double theta, int n_threads) {
   const NeighborLists graph = as_graph(indices, distances);
   require_that(k >= 0 && k <= graph.k, "k out of range");
   return hand_over(without_gil([&](Interrupt& interrupt) {
-    return probable_links(graph, k, sigma, theta, n_threads, interrupt);
+    return probable_links(graph, k, sigma, farthest, theta, n_threads, interrupt);
   }));
 }
 
@@ -198,8 +198,8 @@ void bind_people(py::module_& m) {
         py::arg("n_groups"), py::arg("exclusions"), py::arg("cutoff"), py::arg("overlap_weight"),
         py::arg("longest_edge"), py::arg("stop"), py::arg("fewest"), py::arg("n_threads"));
   m.def("probable_links", &probable, py::arg("indices").noconvert(),
-        py::arg("distances").noconvert(), py::arg("k"), py::arg("sigma"), py::arg("theta"),
-        py::arg("n_threads"));
+        py::arg("distances").noconvert(), py::arg("k"), py::arg("sigma"), py::arg("farthest"),
+        py::arg("theta"), py::arg("n_threads"));
   m.def("rank_order_links", &rank_order, py::arg("indices").noconvert(),
         py::arg("distances").noconvert(), py::arg("k"), py::arg("threshold"), py::arg("n_threads"));
   m.def("join_links", &join, py::arg("first").noconvert(), py::arg("second").noconvert(),

@@ -157,6 +157,7 @@ def probable_links(
     distances: NDArray[np.float32],
     k: int,
     sigma: float,
+    farthest: float,
     theta: float,
     n_threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,7 +55,8 @@ def ask(
         (tile(face), person_label(person), address(person))
         for face, person in zip((question.face, question.other), people, strict=True)
     ]
-    command = f"fastface people {{}} {shlex.quote(str(data.folder.resolve()))}"
+    # Not the folder's path: the same run gives the same pages, wherever it lies.
+    command = "fastface people {} RUN"
     if question.same_person:
         label = person_label(people[0])
         split = f"{command.format('split')} {people[0].person_id} --faces {question.face}"

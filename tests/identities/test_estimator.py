@@ -53,6 +53,12 @@ def test_scores_on_labelled_faces(
     assert bcubed_scores(people, labels).f >= bcubed
 
 
+def test_fc_es_does_not_link_people_of_few_photos_to_strangers(shared_faces: Path) -> None:
+    embeddings, people = labelled(shared_faces, "lfw")
+    labels = IdentityClustering("fc-es").fit(embeddings).labels_
+    assert pairwise_scores(people, labels).f >= 0.92  # without a farthest neighbour .56
+
+
 def test_people_with_more_photos_than_a_list_has_neighbors(shared_faces: Path) -> None:
     embeddings, people = labelled(shared_faces, "celeba")
     labels = IdentityClustering(n_neighbors=15).fit(embeddings).labels_
