@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
 from fastface import IdentityClustering
 from fastface.identities.confidence import certainty, evidence, typical_size
 
-mpl.use("Agg")
 mpl.rcParams.update({"svg.hashsalt": "fastface", "svg.fonttype": "none"})
-from matplotlib import pyplot as plt
-
 REPO = Path(__file__).resolve().parent.parent
 FACES = REPO.parent / "shared" / "faces"
 N_BINS = 10

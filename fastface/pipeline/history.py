@@ -52,7 +52,19 @@ class Placed:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a person when all faces were grouped anew; see `fastface.identities`."""
+    """What became of a person when all faces were grouped anew.
+
+    Attributes
+    ----------
+    kind : {"born", "merged", "split"}
+        See `fastface.identities.stable_ids.Change`.
+    person : int
+        Id after it.
+    other : int or None
+        Id before it.
+    n_faces : int
+        Faces concerned.
+    """
 
     kind: str
     person: int
@@ -107,7 +119,13 @@ class Record:
 
 
 def describe(record: Record) -> str:
-    """Say in a few words what a record did."""
+    """Return in a few words what a record did.
+
+    Parameters
+    ----------
+    record : Record
+        Any.
+    """
     people = [str(person) for person in record.people]
     moved = _count(len(record.moved), "face")
     if record.kind == "merge":
@@ -159,7 +177,13 @@ class History:
 
     @classmethod
     def of(cls, folder: Path) -> History:
-        """Read the history of a run folder."""
+        """Return the history of a run folder.
+
+        Parameters
+        ----------
+        folder : Path
+            The run folder.
+        """
         return cls(folder / HISTORY_FILE)
 
     def standing(self) -> list[Record]:
@@ -172,7 +196,13 @@ class History:
         ]
 
     def append(self, record: Record) -> Record:
-        """Add a record, numbered and dated; it is on disk when this returns."""
+        """Return a record numbered and dated, when it is on disk.
+
+        Parameters
+        ----------
+        record : Record
+            Its number and time are set here.
+        """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         record = replace(record, number=len(self.records) + 1, time=now)
         digest, line = _seal(record, self._digest)

@@ -24,7 +24,21 @@ PersonName = int | str
 
 @dataclass(frozen=True)
 class Person:
-    """One row of ``people.parquet``."""
+    """One row of ``people.parquet``.
+
+    Attributes
+    ----------
+    person_id : int
+        Lasts.
+    name : str or None
+        Given by a user.
+    n_faces, n_photos : int
+        How many.
+    cover_face_id : int
+        The most typical face.
+    confidence : float
+        Share of the faces that is expected to be right.
+    """
 
     person_id: int
     name: str | None
@@ -68,6 +82,10 @@ class People:
         ----------
         order : {"size", "doubt", "name"}
             Largest first, least certain first, or by name.
+
+        Returns
+        -------
+        list of Person
         """
         rows = Tables.read(self.folder).people.to_pylist()
         fields = Person.__dataclass_fields__
@@ -94,6 +112,10 @@ class People:
             Two or more.  The first keeps its id and, if it has one, its name.
         anyway : bool
             Also where an earlier correction says that two of them are not one.
+
+        Returns
+        -------
+        Record
 
         Raises
         ------
@@ -157,6 +179,10 @@ class People:
             Their ``face_id``.
         to : int or str
             Who they are.
+
+        Returns
+        -------
+        Record
         """
         with self._editing() as edit:
             target = edit.person(to)
@@ -170,7 +196,17 @@ class People:
             return edit.commit("move", [target, *owners], moved, apart=apart)
 
     def apart(self, first: PersonName, second: PersonName) -> Record:
-        """Say that two people are two, however alike they look."""
+        """Say that two people are two, however alike they look.
+
+        Parameters
+        ----------
+        first, second : int or str
+            They.
+
+        Returns
+        -------
+        Record
+        """
         with self._editing() as edit:
             a, b = edit.person(first), edit.person(second)
             if a == b:
@@ -181,6 +217,17 @@ class People:
         """Give a person a name, or take it away with None.
 
         The column ``name`` of ``people.parquet`` may as well be edited by any other program.
+
+        Parameters
+        ----------
+        person : int or str
+            Who.
+        name : str or None
+            Blank text is no name.
+
+        Returns
+        -------
+        Record
         """
         with self._editing() as edit:
             bearer = edit.person(person)
@@ -194,6 +241,10 @@ class People:
         ----------
         number : int, optional
             Of the record; the last one that stands by default.
+
+        Returns
+        -------
+        Record
 
         Raises
         ------
