@@ -17,7 +17,14 @@ from fakes import fake_run
 
 from fastface.pipeline import job
 
-FINAL = ("faces.parquet", "embeddings.npy", "people.parquet", "crops.parquet", "skipped.parquet")
+FINAL = (
+    "faces.parquet",
+    "embeddings.npy",
+    "people.parquet",
+    "crops.parquet",
+    "skipped.parquet",
+    "questions.parquet",
+)
 
 
 def in_a_fork(photos: Path, out: Path, *, kill_at: int | None = None) -> int:
