@@ -93,7 +93,7 @@ std::unique_ptr<Shares> shares(const Integers& indices, const Floats& distances,
 Integers link(const Integers& indices, const Floats& distances, const Floats& x,
               const Shares& shares, const Integers& labels, std::int64_t n_groups,
               const ExclusionLists& exclusions, double cutoff, double overlap_weight,
-              double longest_edge, double stop, int n_threads) {
+              double longest_edge, double stop, std::int64_t fewest, int n_threads) {
   const NeighborLists graph = as_graph(indices, distances);
   require_that(x.ndim() == 2 && x.shape(0) == graph.n && is_c_contiguous(x) &&
                    shares.rows.size() == graph.n && labels.size() == graph.n &&
@@ -105,17 +105,18 @@ Integers link(const Integers& indices, const Floats& distances, const Floats& x,
   require_that(std::count(has_member.begin(), has_member.end(), 0) == 0, "a group without faces");
   const LinkageProblem problem{graph,         x.data(),       x.shape(1),       shares.rows,
                                labels.data(), n_groups,       exclusions.lists, exclusions.count,
-                               cutoff,        overlap_weight, longest_edge,     stop};
+                               cutoff,        overlap_weight, longest_edge,     stop,
+                               fewest};
   return take(without_gil(
       [&](Interrupt& interrupt) { return average_linkage(problem, n_threads, interrupt); }));
 }
 
 py::tuple probable(const Integers& indices, const Floats& distances, std::int64_t k, double sigma,
-                   double theta, int n_threads) {
+                   double farthest, double theta, int n_threads) {
   const NeighborLists graph = as_graph(indices, distances);
   require_that(k >= 0 && k <= graph.k, "k out of range");
   return hand_over(without_gil([&](Interrupt& interrupt) {
-    return probable_links(graph, k, sigma, theta, n_threads, interrupt);
+    return probable_links(graph, k, sigma, farthest, theta, n_threads, interrupt);
   }));
 }
 
@@ -207,10 +208,10 @@ void bind_people(py::module_& m) {
   m.def("average_linkage", &link, py::arg("indices").noconvert(), py::arg("distances").noconvert(),
         py::arg("x").noconvert(), py::arg("shares"), py::arg("labels").noconvert(),
         py::arg("n_groups"), py::arg("exclusions"), py::arg("cutoff"), py::arg("overlap_weight"),
-        py::arg("longest_edge"), py::arg("stop"), py::arg("n_threads"));
+        py::arg("longest_edge"), py::arg("stop"), py::arg("fewest"), py::arg("n_threads"));
   m.def("probable_links", &probable, py::arg("indices").noconvert(),
-        py::arg("distances").noconvert(), py::arg("k"), py::arg("sigma"), py::arg("theta"),
-        py::arg("n_threads"));
+        py::arg("distances").noconvert(), py::arg("k"), py::arg("sigma"), py::arg("farthest"),
+        py::arg("theta"), py::arg("n_threads"));
   m.def("rank_order_links", &rank_order, py::arg("indices").noconvert(),
         py::arg("distances").noconvert(), py::arg("k"), py::arg("threshold"), py::arg("n_threads"));
   m.def("join_links", &join, py::arg("first").noconvert(), py::arg("second").noconvert(),

@@ -153,6 +153,7 @@ def average_linkage(
     overlap_weight: float,
     longest_edge: float,
     stop: float,
+    fewest: int,
     n_threads: int,
 ) -> NDArray[np.int32]: ...
 def probable_links(
@@ -160,6 +161,7 @@ def probable_links(
     distances: NDArray[np.float32],
     k: int,
     sigma: float,
+    farthest: float,
     theta: float,
     n_threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...

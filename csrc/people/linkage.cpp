@@ -159,6 +159,7 @@ class Linkage {
             if (e + kAhead < last) prefetch_row(problem_.labels[graph.indices[e + kAhead]]);
             const std::int32_t other = problem_.labels[graph.indices[e]];
             if (!all_alone && !desk->meets(other)) continue;
+            if (sizes_[group] + sizes_[other] < problem_.fewest) continue;
             if (problem_.n_exclusions > 0 && desk->excludes(exclusions(other))) continue;
             // The graph knows how far two faces are apart.
             const double distance = graph.distances[e];

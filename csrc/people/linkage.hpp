@@ -26,7 +26,8 @@ struct LinkageProblem {
   double cutoff;
   double overlap_weight;
   double longest_edge;
-  double stop;  // least similarity of two groups that are joined
+  double stop;          // least similarity of two groups that are joined
+  std::int64_t fewest;  // faces that two groups have together, or else they are not joined
 };
 
 // Returns, for every group of the beginning, the lowest group it was joined with.  Among equally

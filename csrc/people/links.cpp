@@ -49,14 +49,14 @@ bool disjoint(const std::vector<std::int32_t>& a, const std::vector<std::int32_t
 
 }  // namespace
 
-SparseRows probable_links(const NeighborLists& graph, std::int64_t k, double sigma, double theta,
-                          int n_threads, Interrupt& interrupt) {
+SparseRows probable_links(const NeighborLists& graph, std::int64_t k, double sigma, double farthest,
+                          double theta, int n_threads, Interrupt& interrupt) {
   // What a face gives itself, and one over the sum of its weights.
   std::vector<double> scale(static_cast<std::size_t>(graph.n));
   const auto weight = [&](std::int64_t face, std::int64_t place) {
     if (place == 0) return 1.0;
     const double distance = graph.distances[face * graph.k + place - 1];
-    return std::exp(-distance * distance / sigma);
+    return distance < farthest ? std::exp(-distance * distance / sigma) : 0.0;
   };
   for (std::int64_t face = 0; face < graph.n; ++face) {
     double total = 0;
@@ -73,13 +73,17 @@ SparseRows probable_links(const NeighborLists& graph, std::int64_t k, double sig
       for (std::int64_t place = 0; place <= k; ++place)
         own.push_back(weight(face, place) * scale[face]);
       for (std::int64_t rank = 0; rank < k; ++rank) {
+        if (!(graph.distances[face * graph.k + rank] < farthest)) break;
         const std::int32_t other = graph.indices[face * graph.k + rank];
         double probability = 0;
         for (std::int64_t place = 0; place <= k; ++place) {
           const std::int32_t common =
               place == 0 ? other : graph.indices[other * graph.k + place - 1];
           const std::int32_t here = (*places)[common];
-          if (here >= 0) probability += (own[here] + weight(other, place) * scale[other]) / 2;
+          if (here < 0) continue;
+          const double there = weight(other, place) * scale[other];
+          // Who is too far from either is no neighbour of both.
+          if (own[here] > 0 && there > 0) probability += (own[here] + there) / 2;
         }
         if (probability < theta) break;
         columns.push_back(other);

@@ -8,9 +8,10 @@ namespace fastface {
 // Neighbour-based edge probabilities with early stopping: J. Liu, "Face clustering via early
 // stopping and edge recall" (arXiv 2408.13431).  Over the face itself and its `k` neighbours,
 // P_i = exp(-d^2 / sigma) / sum; p_ij = sum over common neighbours m of (P_im + P_jm) / 2.  The
-// list of a face is walked from its nearest neighbour until the first with p below `theta`.
-SparseRows probable_links(const NeighborLists& graph, std::int64_t k, double sigma, double theta,
-                          int n_threads, Interrupt& interrupt);
+// list of a face is walked from its nearest neighbour until the first with p below `theta`.  Who is
+// not nearer than `farthest`, which the paper does not have, is no neighbour.
+SparseRows probable_links(const NeighborLists& graph, std::int64_t k, double sigma, double farthest,
+                          double theta, int n_threads, Interrupt& interrupt);
 
 // The approximate rank-order distance over lists of `k` neighbours: C. Otto, D. Wang, A. K. Jain,
 // "Clustering millions of faces by identity" (IEEE TPAMI 2018), section 4.  Links are those with a

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastface.cli.describe import describe_changes
 from fastface.cli.output import choose_progress, print_json, printable
 from fastface.errors import InvalidInputError, MissingDependencyError, StorageError
 from fastface.storage import replacing
@@ -23,13 +24,16 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "cluster",
         parents=[common],
         help="group embeddings of your own",
-        description="Group the rows of a matrix of embeddings into people.",
+        description="Group the rows of a matrix of embeddings into people; or the faces of a run"
+        " folder anew, around the corrections made with `fastface people`.",
     )
     parser.add_argument(
-        "embeddings", metavar="EMBEDDINGS", help=".npy, or .parquet with a list column 'embedding'"
+        "embeddings",
+        metavar="EMBEDDINGS|RUN",
+        help=".npy, or .parquet with a list column 'embedding'; or a run folder",
     )
     parser.add_argument(
-        "--out", "-o", required=True, metavar="FILE", help="labels: .npy, .csv or .parquet"
+        "--out", "-o", metavar="FILE", help="labels: .npy, .csv or .parquet; not for a run folder"
     )
     parser.add_argument(
         "--method",
@@ -37,9 +41,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="auto, overlap-linkage, map-equation, fc-es, chinese-whispers, rank-order, dbscan,"
         " hdbscan or components",
     )
-    parser.add_argument(
-        "--neighbors", type=int, default=80, metavar="K", help="edges a row (%(default)s)"
-    )
+    parser.add_argument("--neighbors", type=int, metavar="K", help="edges a row (80)")
     parser.add_argument(
         "--cutoff",
         type=_cutoff,
@@ -60,19 +62,24 @@ def call(options: argparse.Namespace) -> int:
     """Read, group, write."""
     from fastface import IdentityClustering
 
-    source, target = Path(options.embeddings), Path(options.out)
+    source = Path(options.embeddings)
+    if source.is_dir():
+        return _regroup(source, options)
+    if options.out is None:
+        raise InvalidInputError(f"where shall the labels of {source} go? Give --out FILE")
+    target = Path(options.out)
     if target.suffix not in (".npy", ".csv", ".parquet"):
         raise InvalidInputError(f"--out {target} must end in .npy, .csv or .parquet")
     if target.exists() and not options.force:
         raise StorageError(f"{target} is there already: give another --out, or --force")
     if not target.parent.is_dir():
         raise StorageError(f"there is no folder {target.parent} to write {target.name} into")
-    chosen = {} if options.cutoff is None else {"cutoff": options.cutoff}
+    chosen = {"cutoff": options.cutoff, "n_neighbors": options.neighbors}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
     rows = _read(source)
     with choose_progress(options).step("people", _STEPS, "steps") as step:
         model = IdentityClustering(
             options.method,
-            n_neighbors=options.neighbors,
             n_threads=options.threads,
             callback=lambda _: step.advance(),
             **chosen,
@@ -82,6 +89,32 @@ def call(options: argparse.Namespace) -> int:
         print_json({"rows": len(model.labels_), "people": model.n_people_, "method": model.method_})
     else:
         print(f"{len(model.labels_)} rows, {model.n_people_} people: {printable(str(target))}")
+    return 0
+
+
+def _regroup(folder: Path, options: argparse.Namespace) -> int:
+    """Group the faces of a run folder anew."""
+    given = [name for name in ("out", "neighbors", "cutoff") if getattr(options, name) is not None]
+    if given:
+        raise InvalidInputError(
+            f"--{given[0]} is for files of embeddings: {folder} is a run folder, whose own tables"
+            " are written"
+        )
+    from fastface.pipeline import regroup
+
+    with choose_progress(options).step("people", _STEPS, "steps") as step:
+        result = regroup(
+            folder,
+            method=options.method,
+            n_threads=options.threads,
+            callback=lambda _: step.advance(),
+        )
+    if options.json:
+        print_json({"rows": result.n_faces, "people": result.n_people})
+    else:
+        print(f"{result.n_faces} faces, {result.n_people} people: {printable(str(folder))}")
+        for line in describe_changes(folder):
+            print(line)
     return 0
 
 

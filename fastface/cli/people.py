@@ -1,87 +1,139 @@
-"""Who was grouped with whom, and what was skipped, in a few lines of text."""
+"""``fastface people``: who is there, and corrections that last."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from fastface.cli.output import printable
-from fastface.errors import CorruptFileError, EncryptionError
-from fastface.report.text import given_name
-from fastface.vault import reading
+from fastface.cli.describe import describe_change
+from fastface.cli.output import print_json, printable
+from fastface.errors import MissingDependencyError
 
-__all__ = ["describe_people", "describe_skipped"]
+if TYPE_CHECKING:
+    from fastface.pipeline import People
+    from fastface.pipeline.history import Record
 
-_PEOPLE_SHOWN = 5
-_FILES_SHOWN = 4
-
-
-def describe_people(folder: Path) -> Iterator[str]:
-    """Yield one line for each of the largest people of a run folder, with their first photos.
-
-    Parameters
-    ----------
-    folder : Path
-        A finished run folder.
-
-    Yields
-    ------
-    str
-        A line without control characters, whatever photos and people are called.
-    """
-    people = _read(folder / "people.parquet", ["person_id", "n_faces", "name"])
-    # People are numbered by size; a user who named them may have sorted the table otherwise.
-    people.sort(key=lambda person: person["person_id"])
-    together = [person for person in people if person["n_faces"] > 1]
-    alone = [person for person in people if person["n_faces"] == 1]
-    photos = _photos_of(folder, together[:_PEOPLE_SHOWN] + alone[:_FILES_SHOWN])
-    for person in together[:_PEOPLE_SHOWN]:
-        number = person["person_id"]
-        name = given_name(person.get("name")) or f"person {number}"
-        yield f"  {printable(name)}, {person['n_faces']} faces: {_join(photos[number])}"
-    if len(together) > _PEOPLE_SHOWN:
-        yield f"  and {len(together) - _PEOPLE_SHOWN} more with several faces"
-    if alone:
-        seen = [photos[person["person_id"]][0] for person in alone[:_FILES_SHOWN]]
-        yield f"  {len(alone)} seen only once: {_join(seen, len(alone))}"
+_DESCRIPTION = """\
+Look at the people of a run folder, and correct them. Corrections change the tables at once and are
+kept in RUN/history.jsonl: later runs in the same folder, with --force and other photos too, group
+all other faces around them. PERSON is an id, or a name that one person bears; FACE is a number in
+the report and in faces.parquet.
+"""
 
 
-def describe_skipped(folder: Path) -> Iterator[str]:
-    """Yield one line that names the first files without a face, if there are any."""
-    skipped = _read(folder / "skipped.parquet", ["file", "reason"])
-    if skipped:
-        files = [f"{row['file']} ({row['reason']})" for row in skipped[:_FILES_SHOWN]]
-        yield f"  {len(skipped)} without a face: {_join(files, len(skipped))}"
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "people", help="list, merge, split and name people", description=_DESCRIPTION
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, text: str, call: Callable[[Any, People], Record]) -> Any:
+        action = actions.add_parser(name, parents=[common], help=text, description=f"{text}.")
+        action.add_argument("run", metavar="RUN", help="the run folder")
+        action.set_defaults(call=_call, correct=call)
+        return action
+
+    listed = add("list", "who is there", lambda _, __: None)  # type: ignore[arg-type, return-value]
+    listed.add_argument("--sort", default="size", help="size, doubt or name (%(default)s)")
+    listed.set_defaults(call=_list)
+
+    merge = add(
+        "merge",
+        "people are one: the first keeps its id",
+        lambda options, people: people.merge(options.people, anyway=options.anyway),
+    )
+    merge.add_argument("people", metavar="PERSON", nargs="+")
+    merge.add_argument(
+        "--anyway", action="store_true", help="though an earlier correction makes them two"
+    )
+
+    split = add(
+        "split",
+        "faces of a person are another, new person",
+        lambda options, people: people.split(options.person, options.faces),
+    )
+    split.add_argument("person", metavar="PERSON")
+    split.add_argument("--faces", type=int, nargs="+", metavar="FACE", required=True)
+
+    move = add(
+        "move",
+        "faces are of another person",
+        lambda options, people: people.move(options.faces, options.to),
+    )
+    move.add_argument("--faces", type=int, nargs="+", metavar="FACE", required=True)
+    move.add_argument("--to", metavar="PERSON", required=True)
+
+    apart = add(
+        "apart",
+        "two people are two, however alike",
+        lambda options, people: people.apart(*options.people),
+    )
+    apart.add_argument("people", metavar="PERSON", nargs=2)
+
+    name = add(
+        "name",
+        "give a person a name, or none",
+        lambda options, people: people.name(options.person, options.name),
+    )
+    name.add_argument("person", metavar="PERSON")
+    name.add_argument("name", metavar="NAME", nargs="?", help="without it, the name is taken away")
+
+    undo = add(
+        "undo",
+        "take back a correction, the last by default",
+        lambda options, people: people.undo(options.number),
+    )
+    undo.add_argument("number", metavar="NUMBER", type=int, nargs="?", help="as history shows it")
+
+    history = add("history", "what was corrected, and what became of people", lambda _, __: None)  # type: ignore[arg-type, return-value]
+    history.set_defaults(call=_history)
 
 
-def _photos_of(folder: Path, people: Sequence[dict[str, Any]]) -> dict[int, list[str]]:
-    numbers = [person["person_id"] for person in people]
-    photos: dict[int, list[str]] = defaultdict(list)
-    if numbers:
-        chosen = [("person_id", "in", numbers)]
-        for face in _read(folder / "faces.parquet", ["photo", "person_id"], chosen):
-            photos[face["person_id"]].append(face["photo"])
-    return photos
-
-
-def _read(path: Path, columns: list[str], filters: Any = None) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
+def _open(options: argparse.Namespace) -> People:
     try:
-        with reading(path) as source:
-            rows: list[dict[str, Any]] = pq.read_table(
-                source, columns=columns, filters=filters
-            ).to_pylist()
-    except EncryptionError:
-        raise
-    except (OSError, ValueError) as error:
-        raise CorruptFileError(f"{path} is damaged or missing ({error})") from error
-    return rows
+        from fastface.pipeline import People
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError.for_package(
+            error.name or "a package", extra="faces,report", purpose="Working on a run folder"
+        ) from error
+    return People(options.run)
 
 
-def _join(files: Sequence[str], n_files: int | None = None) -> str:
-    names = ", ".join(printable(file) for file in files[:_FILES_SHOWN])
-    more = (len(files) if n_files is None else n_files) - _FILES_SHOWN
-    return f"{names} and {more} more" if more > 0 else names
+def _call(options: argparse.Namespace) -> int:
+    record = options.correct(options, _open(options))
+    if options.json:
+        print_json(asdict(record))
+    else:
+        print(printable(str(record)))
+        print(f"`fastface report {printable(options.run)}` shows it on the page")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    people = _open(options).everybody(options.sort)
+    if options.json:
+        print_json([asdict(person) for person in people])
+        return 0
+    print("     id   faces  photos  sure  name")
+    for person in people:
+        print(
+            f"{person.person_id:7} {person.n_faces:7} {person.n_photos:7}"
+            f"  {person.confidence:.2f}  {printable(person.name or '')}".rstrip()
+        )
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    records = _open(options).history()
+    if options.json:
+        print_json([asdict(record) for record in records])
+        return 0
+    undone = {record.undoes for record in records}
+    for record in records:
+        print(printable(str(record)) + (" (taken back)" if record.number in undone else ""))
+        for change in record.changes:
+            print(f"     {describe_change(change)}")
+    return 0

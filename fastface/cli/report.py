@@ -19,6 +19,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run", metavar="RUN", help="the run folder")
     parser.add_argument("--photos", metavar="FOLDER", help="where the photos are now")
+    parser.add_argument(
+        "--sort",
+        default="doubt",
+        help="people: doubt (most doubtful first), size or name (%(default)s)",
+    )
     parser.set_defaults(call=call)
 
 
@@ -30,7 +35,12 @@ def call(options: argparse.Namespace) -> int:
         raise MissingDependencyError.for_package(
             error.name or "a package", extra="report", purpose="The report"
         ) from error
-    page = write_report(options.run, photo_root=options.photos, progress=choose_progress(options))
+    page = write_report(
+        options.run,
+        photo_root=options.photos,
+        order=options.sort,
+        progress=choose_progress(options),
+    )
     if options.json:
         print_json({"report": str(page)})
     else:

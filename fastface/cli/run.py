@@ -6,9 +6,9 @@ import argparse
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from fastface.cli.describe import describe_changes, describe_people, describe_skipped
 from fastface.cli.job_options import add_job_options, call_job
 from fastface.cli.output import print_json, printable
-from fastface.cli.people import describe_people, describe_skipped
 from fastface.vault import is_encrypted
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def _print_result(result: RunResult) -> None:
     if result.reused:
         print("finished already, with the same photos and parameters:")
     print(f"{result.n_photos} photos, {result.n_faces} faces, {result.n_people} people")
-    for line in chain(describe_people(result.folder), describe_skipped(result.folder)):
+    told = [describe_people(result.folder), describe_skipped(result.folder)]
+    if not result.reused:
+        told.append(describe_changes(result.folder))
+    for line in chain(*told):
         print(line)
     print(f"tables: {printable(str(result.folder))}")
     if result.report:

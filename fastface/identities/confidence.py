@@ -11,10 +11,13 @@ from fastface import _kernels
 from fastface.graph import NeighborGraph
 from fastface.identities.kernel import lists
 
-__all__ = ["Certainty", "certainty", "face_confidence"]
+__all__ = ["Certainty", "certainty", "evidence", "face_confidence", "typical_size"]
 
 # Other people looked at: the first so many in a face's neighbour list.
 _CANDIDATES = 8
+# Of `evidence`; fitted by ``scripts/calibrate_confidence.py`` to half of the people of two labelled
+# collections, and of both together.
+_WEIGHTS = (2.79, -6.79, 6.93, 0.92, 1.98, 2.16, 1.72)
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,6 @@ class Certainty:
     own: NDArray[np.float64]
     other: NDArray[np.float64]
     runner_up: NDArray[np.int32]
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """``1/2 + (other - own) / (2 max(other, own))``."""
-        larger = np.maximum(self.own, self.other)
-        gap = self.other - self.own
-        ratio = np.divide(gap, larger, out=np.zeros(len(larger)), where=larger > 0)
-        confidence: NDArray[np.float32] = (0.5 + 0.5 * ratio).astype(np.float32)
-        return confidence
 
 
 def certainty(
@@ -85,28 +79,58 @@ def certainty(
     return Certainty(np.sqrt(own), np.sqrt(other), runner_up)
 
 
-def face_confidence(
-    X: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    graph: NeighborGraph,
-    *,
-    cutoff: float,
-    n_threads: int = 1,
-) -> NDArray[np.float32]:
-    """Compare each face's distance to its own person with that to the next best.
+def typical_size(labels: NDArray[np.int64]) -> float:
+    """Return how many faces the person of a face has, in the mean over faces."""
+    return float(np.bincount(labels)[labels].mean())
 
-    With the distances `a` and `b` of `Certainty`, the confidence is ``1/2 + (b - a) / (2 max(a,
-    b))``: 1/2 when the two are as near, towards 1 when the own person is much nearer.  It orders
-    faces by doubt.
+
+def face_confidence(
+    certain: Certainty, labels: NDArray[np.int64], *, cutoff: float, typical: float
+) -> NDArray[np.float32]:
+    """Return the probability that each face is with its own person, and the person whole around it.
+
+    A face is right when its person's faces are mostly of the same human being, and no other person
+    has more faces of that human being.  The logistic model wants four things: how far the face is
+    from its own person, how far from the next best, how many faces its person has beside what is
+    usual in this collection, and whether it is alone.
 
     Parameters
     ----------
-    X, labels, graph, cutoff, n_threads
-        As for `certainty`.
+    certain : Certainty
+        Distances of the faces.
+    labels : ndarray of int64, shape (n_samples,)
+        People, numbered from 0; all faces of each.
+    cutoff : float
+        Distance beyond which two faces are hardly ever one person.
+    typical : float
+        `typical_size` of the whole collection.
 
     Returns
     -------
     ndarray of float32, shape (n_samples,)
         In [0, 1].
     """
-    return certainty(X, labels, graph, cutoff=cutoff, n_threads=n_threads).confidence
+    scores = evidence(certain, labels, cutoff=cutoff, typical=typical) @ np.array(_WEIGHTS)
+    probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+    return probability.astype(np.float32)
+
+
+def evidence(
+    certain: Certainty, labels: NDArray[np.int64], *, cutoff: float, typical: float
+) -> NDArray[np.float64]:
+    """Return what the logistic model of `face_confidence` weighs.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_samples, 7)
+        A constant; distance to the own person, to the next best, and size for faces with company;
+        whether alone, distance to the next best and size for faces alone.  Distances are multiples
+        of the cutoff; sizes are binary logarithms of multiples of the usual size.
+    """
+    counts = np.bincount(labels)[labels]
+    alone = counts == 1
+    size = np.log2(counts / typical)
+    own, other = certain.own / cutoff, certain.other / cutoff
+    together = [np.where(alone, 0, column) for column in (own, other, size)]
+    single = [np.where(alone, column, 0) for column in (np.ones(len(size)), other, size)]
+    return np.stack([np.ones(len(size)), *together, *single], axis=1)

@@ -46,6 +46,8 @@ class Constraints:
         The item of each face, numbered by first appearance.
     n_items : int
         Number of items.
+    named : ndarray of bool, shape (n,)
+        Faces of a must-link or a cannot-link.
 
     Raises
     ------
@@ -67,6 +69,8 @@ class Constraints:
         must = _pairs(must_link, n, "must_link")
         cannot = _pairs(cannot_link, n, "cannot_link")
         self.items, self.n_items = _components(must, n)
+        self.named = np.zeros(n, bool)
+        self.named[np.concatenate([must, cannot]).ravel()] = True
         clash = self.items[cannot[:, 0]] == self.items[cannot[:, 1]]
         if clash.any():
             first, second = map(int, cannot[np.argmax(clash)])

@@ -106,7 +106,7 @@ def edge_probabilities(
     """Find how much of a neighbourhood each face shares with its neighbours.  One block a face.
 
     See `probable_links` of csrc/people/links.hpp.  ``weights[i]`` are what face i gives itself and
-    its k neighbours.  ``counts[i]`` is how many neighbours come before the first below `theta`.
+    its k neighbours, nothing beyond the farthest distance that counts.  ``counts[i]`` is how many neighbours come before the first below `theta`.
     """
     face = cuda.blockIdx.x
     own = cuda.shared.array(_LISTED, dtype=np.int32)
@@ -114,13 +114,18 @@ def edge_probabilities(
         own[place] = face if place == 0 else indices[face, place - 1]
     cuda.syncthreads()
     for rank in range(cuda.threadIdx.x, k, cuda.blockDim.x):
+        if weights[face, rank + 1] == 0.0:  # too far away
+            values[face, rank] = -1.0
+            continue
         other = own[rank + 1]
         probability = 0.0
         for place in range(k + 1):
             common = other if place == 0 else indices[other, place - 1]
             for here in range(k, -1, -1):
                 if own[here] == common:
-                    probability += (weights[face, here] + weights[other, place]) / 2
+                    # Who is too far from either is no neighbour of both.
+                    if weights[face, here] > 0.0 and weights[other, place] > 0.0:
+                        probability += (weights[face, here] + weights[other, place]) / 2
                     break
         # Beyond float32, in which links are kept, `theta` still decides.
         values[face, rank] = probability if probability >= theta else -1.0

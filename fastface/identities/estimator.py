@@ -15,7 +15,7 @@ from fastface.backends.registry import resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph, unit_rows
 from fastface.identities.attach import attach, restricted
-from fastface.identities.confidence import face_confidence
+from fastface.identities.confidence import certainty, face_confidence, typical_size
 from fastface.identities.constraints import Constraints
 from fastface.identities.cutoff import estimate_cutoff
 from fastface.identities.kernel import DLIB_CUTOFF
@@ -71,7 +71,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     changes_ : list of Change
         Which people were born, merged or split since the ids were given.
     confidence_ : ndarray of float32, shape (n_samples,)
-        In [0, 1]: how much nearer a face is to its own person than to the next best.
+        Probability that a face is with its own person; see `fastface.identities.confidence`.
+    runner_up_ : ndarray of int64, shape (n_samples,)
+        Who else it could be: the id of the next best person near by, or -1.
     n_people_ : int
         Number of people.
     method_ : str
@@ -138,7 +140,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             Compared with `min_quality`.
         previous_ids : array-like of int, shape (n_samples,), optional
             `person_ids_` of an earlier fit for the faces that were there, -1 for new ones: people
-            keep these ids.
+            keep these ids, those of faces that a constraint names before all others.
         graph : NeighborGraph, optional
             The graph of the same embeddings from an earlier fit (`graph_`), to save time.
 
@@ -174,14 +176,16 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             self._tell("neighbors")
             graph = self._build_graph(x)
         self._tell("people")
-        labels = group_faces(method, self._task(rows, graph, constraints, cutoff), last=last)
+        task = self._task(rows, graph, constraints, cutoff)
+        labels = group_faces(method, task, last=last)
         self._tell("confidence")
         self.labels_ = by_size(labels)
-        self.person_ids_, changes = match_people(previous, self.labels_)
+        self.person_ids_, changes = match_people(previous, self.labels_, firm=constraints.named)
         self.changes_: list[Change] = changes if (previous >= 0).any() else []
-        self.confidence_ = face_confidence(
-            rows, self.labels_, graph, cutoff=cutoff, n_threads=resolve_threads(self.n_threads)
-        )
+        self.confidence_, runner_up = self._confidence(task, self.labels_, self.labels_)
+        ids = np.full(int(self.labels_.max()) + 2, -1, np.int64)  # the last for nobody
+        ids[self.labels_] = self.person_ids_
+        self.runner_up_ = ids[runner_up]
         self.n_people_ = int(self.labels_.max()) + 1
         self.method_ = method
         self.graph_ = graph
@@ -250,17 +254,15 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         groups = attach(task, settled)
         ids, born = self._ids_of_new(groups, settled)
         self._tell("confidence")
-        certain = face_confidence(
-            task.rows,
-            groups,
-            task.graph,
-            cutoff=self.cutoff_,
-            n_threads=resolve_threads(self.n_threads),
-        )
         self.person_ids_ = np.concatenate([self.person_ids_, ids[n_old:]])
+        self.labels_ = by_size(self.person_ids_)
+        certain, runner_up = self._confidence(task, groups, self.labels_)
         self.confidence_ = np.concatenate([self.confidence_, certain[n_old:]])
         self.confidence_[near] = certain
-        self.labels_ = by_size(self.person_ids_)
+        of_groups = np.full(int(groups.max()) + 2, -1, np.int64)  # the last for nobody
+        of_groups[groups] = ids
+        self.runner_up_ = np.concatenate([self.runner_up_, np.full(len(x), -1, np.int64)])
+        self.runner_up_[near] = of_groups[runner_up]
         self.changes_ = born
         self.n_people_ = int(self.labels_.max()) + 1
         self.graph_, self._embeddings, self._photo_ids = graph, everything, photos
@@ -306,6 +308,16 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             n_threads=resolve_threads(self.n_threads),
             device=self.device,
         )
+
+    def _confidence(
+        self, task: Task, groups: NDArray[np.int64], everybody: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Return the confidence of a task's faces, and the group that comes next, -1 for none."""
+        certain = certainty(
+            task.rows, groups, task.graph, cutoff=task.cutoff, n_threads=task.n_threads
+        )
+        sure = face_confidence(certain, groups, cutoff=task.cutoff, typical=typical_size(everybody))
+        return sure, certain.runner_up
 
     def _tell(self, step: str) -> None:
         if self.callback is not None:

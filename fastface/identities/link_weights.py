@@ -12,7 +12,9 @@ __all__ = ["neighbor_weights"]
 
 
 @njit(cache=True, nogil=True)
-def neighbor_weights(distances: NDArray[np.float32], k: int, sigma: float) -> NDArray[np.float64]:
+def neighbor_weights(
+    distances: NDArray[np.float32], k: int, sigma: float, farthest: float
+) -> NDArray[np.float64]:
     """Return what every face gives itself and its `k` neighbours, which sums to one.
 
     On the CPU, by its library's exponential: that of a GPU rounds otherwise.
@@ -25,6 +27,8 @@ def neighbor_weights(distances: NDArray[np.float32], k: int, sigma: float) -> ND
         How many of them.
     sigma : float
         Weights are exp(-d^2 / sigma).
+    farthest : float
+        From this distance on they are zero.
 
     Returns
     -------
@@ -36,7 +40,8 @@ def neighbor_weights(distances: NDArray[np.float32], k: int, sigma: float) -> ND
         total = 1.0
         for place in range(k):
             distance = np.float64(distances[face, place])  # float() would keep float32
-            weights[face, place + 1] = math.exp(-distance * distance / sigma)
+            near = distance < farthest
+            weights[face, place + 1] = math.exp(-distance * distance / sigma) if near else 0.0
             total += weights[face, place + 1]
         scale = 1 / total
         for place in range(k + 1):

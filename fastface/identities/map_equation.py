@@ -5,7 +5,8 @@ M. Rosvall, D. Axelsson, C. Bergstrom, "The map equation" (2009), on either of t
 * `fc_es`: neighbour-based edge probabilities with early stopping, J. Liu, "Face clustering via
   early stopping and edge recall" (arXiv 2408.13431).  Two faces are linked by how much of each
   other's neighbourhood they share, from the nearest neighbour on until the first that shares too
-  little.  Links count both ways here, where the paper's walk follows them one way.
+  little.  Links count both ways here, where the paper's walk follows them one way, and neighbours
+  farther than 0.9 cutoffs are none.
 * `map_equation`: the self-tuned kernel of `fastface.identities.kernel`, where it is large enough.
   It cuts at a distance of the embedding model's own, without which people of few photos melt
   together.
@@ -32,8 +33,10 @@ from fastface.identities.on_gpu import open_graph
 __all__ = ["code_length", "communities", "fc_es", "kernel_links", "map_equation", "probable_links"]
 
 N_NEIGHBORS = 40
-# The paper's 0.5, of squared distances between unit vectors, as a multiple of the squared cutoff.
-SIGMA = 0.5 / DLIB_CUTOFF**2
+# Multiples of the cutoff, the first of its square.  Without a farthest neighbour, which the paper
+# does not have, people of few photos are linked to strangers: their lists hold nobody else.
+SIGMA = 0.5 / 0.55**2
+FARTHEST = 0.9
 THETA = 0.5
 N_TRIALS = 1
 # Of the kernel; chosen on half of the people of labelled photos.
@@ -73,10 +76,10 @@ def probable_links(
     k = min(N_NEIGHBORS, graph.n_neighbors)
     on_gpu = open_graph(device, graph)
     if on_gpu is not None:
-        links = on_gpu.probable_links(k, SIGMA * cutoff**2, theta)
+        links = on_gpu.probable_links(k, SIGMA * cutoff**2, FARTHEST * cutoff, theta)
     else:
         offsets, columns, values = _kernels.probable_links(
-            *lists(graph), k, SIGMA * cutoff**2, theta, n_threads
+            *lists(graph), k, SIGMA * cutoff**2, FARTHEST * cutoff, theta, n_threads
         )
         shape = (graph.n_samples, graph.n_samples)
         links = csr_matrix((values, columns, offsets), shape=shape)

@@ -80,7 +80,7 @@ class GraphOnGpu:
             self._run(kernels.sort_rows, self._n, put(offsets), columns, values)
             return self._sparse(offsets, columns, values)
 
-    def probable_links(self, k: int, sigma: float, theta: float) -> csr_matrix:
+    def probable_links(self, k: int, sigma: float, farthest: float, theta: float) -> csr_matrix:
         """Return the directed links of FC-ES: see `fastface.identities.map_equation`."""
         from fastface.identities import cuda_kernels as kernels
         from fastface.identities.link_weights import neighbor_weights
@@ -90,7 +90,7 @@ class GraphOnGpu:
                 f"k={k}: on a GPU lists of at most {kernels.MOST_NEIGHBORS} are compared; use"
                 " device='cpu'"
             )
-        weights = neighbor_weights(self._distances, k, sigma)
+        weights = neighbor_weights(self._distances, k, sigma, farthest)
         with self._active("comparing neighbourhoods") as put:
             indices, probabilities = put(self._indices), put(np.zeros((self._n, max(1, k))))
             counts = put(np.zeros(self._n, np.int64))

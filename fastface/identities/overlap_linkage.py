@@ -4,7 +4,8 @@
    (`fastface.identities.kernel`).
 2. Average linkage joins faces over the edges of the graph (``csrc/people/linkage``).
 3. People with more photos than the graph has neighbours fall into several groups; a few more
-   passes compare the neighbourhoods of groups, which do not suffer from that limit.
+   passes compare the neighbourhoods of groups that together are larger than a list, which do not
+   suffer from that limit.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ def join_groups(
         parameters.overlap_weight,
         parameters.longest_edge * parameters.cutoff,
         usual if stop is None else stop,
+        0 if turn == 0 else indices.shape[1],
         n_threads,
     )
     merged = np.unique(joined[labels], return_inverse=True)[1].astype(np.int32)

@@ -46,13 +46,16 @@ class Change:
 
 
 def match_people(
-    previous: NDArray[np.int64], labels: NDArray[np.int64]
+    previous: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    *,
+    firm: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], list[Change]]:
     """Give people of a new grouping the ids they had.
 
-    Pairs of an earlier and a new person are matched by the faces they share, most first (then the
-    lower id, then the larger person); each is matched once.  Who is left gets ids never used
-    before, larger people first.
+    Pairs of an earlier and a new person are matched by the firm faces they share, then by all faces
+    they share, most first (then the lower id, then the larger person); each is matched once.  Who
+    is left gets ids never used before, larger people first.
 
     Parameters
     ----------
@@ -60,6 +63,8 @@ def match_people(
         Earlier id of each face, -1 for faces that were not there.
     labels : ndarray of int64, shape (n_samples,)
         New groups by any numbers.
+    firm : ndarray of bool, shape (n_samples,), optional
+        Faces of which a user said who they are.
 
     Returns
     -------
@@ -71,12 +76,18 @@ def match_people(
     codes = by_size(labels)
     n_people = int(codes.max()) + 1
     known = previous >= 0
-    pairs, shared = np.unique(
-        np.stack([previous[known], codes[known]], axis=1), axis=0, return_counts=True
+    pairs, place, shared = np.unique(
+        np.stack([previous[known], codes[known]], axis=1),
+        axis=0,
+        return_inverse=True,
+        return_counts=True,
     )
+    sure = np.zeros(len(pairs), np.int64)
+    if firm is not None:
+        sure += np.bincount(place.ravel(), firm[known], minlength=len(pairs)).astype(np.int64)
     ids = np.full(n_people, -1, np.int64)
     keeper: dict[int, int] = {}
-    for place in np.lexsort((pairs[:, 1], pairs[:, 0], -shared)):
+    for place in np.lexsort((pairs[:, 1], pairs[:, 0], -shared, -sure)):
         before, person = pairs[place].tolist()
         if ids[person] < 0 and before not in keeper:
             ids[person] = before

@@ -20,7 +20,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastface.errors import InvalidInputError
-from fastface.pipeline.names import carried_names
+from fastface.pipeline.history import Change, History, Record
+from fastface.pipeline.names import Earlier, carried_names, earlier_people, tagged
 from fastface.pipeline.schema import (
     CROPS,
     EMBEDDINGS_SHA256,
@@ -30,6 +31,7 @@ from fastface.pipeline.schema import (
     SKIPPED,
 )
 from fastface.pipeline.shards import ShardStore
+from fastface.pipeline.standing import replay
 from fastface.pipeline.storage import read_array, replacing, write_table
 from fastface.vault import writing
 
@@ -130,11 +132,15 @@ def group_people(
     faces: pa.Table,
     *,
     method: str | None,
-    spec: ModelSpec,
+    cutoff: float | Callable[[NDArray[Any]], float],
     n_threads: int | None,
+    earlier: Earlier | None = None,
     callback: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Group the faces of a run folder, write ``faces.parquet`` and ``people.parquet``.
+
+    What a user corrected stays corrected, and people who were there before keep their ids and
+    names.
 
     Parameters
     ----------
@@ -144,10 +150,12 @@ def group_people(
         From `collect`.
     method : str or None
         See `fastface.IdentityClustering`; None leaves the people open.
-    spec : ModelSpec
-        Of the embedding model.
+    cutoff : float or callable
+        See `fastface.IdentityClustering`; a callable is given the embeddings.
     n_threads : int, optional
         Threads.
+    earlier : Earlier, optional
+        Who the faces were; by default what ``names.parquet`` kept.
     callback : callable, optional
         Told the name of each step as it begins.
 
@@ -157,54 +165,92 @@ def group_people(
         ``method`` and ``cutoff`` that were used.
     """
     from fastface.identities import IdentityClustering
+    from fastface.pipeline.questions import QUESTIONS_FILE, drop_answered, questions_table
 
-    used: dict[str, Any] = {"method": method}
-    people = PEOPLE.empty_table()
-    labels: pa.Array = pa.nulls(faces.num_rows, pa.int64())
-    confidence: pa.Array = pa.nulls(faces.num_rows, pa.float32())
-    if method is not None and faces.num_rows:
-        embeddings = read_array(folder / "embeddings.npy", faces.num_rows)
-        photo_ids = faces["photo_id"].to_numpy()
-        cutoff = choose_cutoff(spec, embeddings)
-        model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)
-        model.fit(embeddings, photo_ids=photo_ids)
-        names = carried_names(folder, faces, model.labels_)
-        people = people_table(embeddings, model.labels_, photo_ids, model.confidence_, names)
-        labels, confidence = pa.array(model.labels_), pa.array(model.confidence_)
-        used = {"method": model.method_, "cutoff": cutoff}
-    columns = [*faces.columns, labels, confidence]
     schema = FACES.with_metadata(faces.schema.metadata)
-    write_table(folder / "faces.parquet", pa.Table.from_arrays(columns, schema=schema))
+    if method is None or not faces.num_rows:
+        nobody = [pa.nulls(faces.num_rows, pa.int64()), pa.nulls(faces.num_rows, pa.float32())]
+        columns = [*faces.columns, *nobody]
+        write_table(folder / "faces.parquet", pa.Table.from_arrays(columns, schema=schema))
+        write_table(folder / "people.parquet", PEOPLE.empty_table())
+        return {"method": method}
+    earlier = earlier or earlier_people(folder, faces)
+    history = History.of(folder)
+    standing = replay(history.standing(), faces)
+    previous = np.where(standing.person >= 0, standing.person, earlier.ids)
+    embeddings = read_array(folder / "embeddings.npy", faces.num_rows)
+    photo_ids = faces["photo_id"].to_numpy()
+    if callable(cutoff):
+        cutoff = cutoff(embeddings)
+    model = IdentityClustering(method, cutoff=cutoff, n_threads=n_threads, callback=callback)
+    model.fit(
+        embeddings,
+        photo_ids=photo_ids,
+        must_link=standing.must_link(),
+        cannot_link=standing.cannot_link(),
+        previous_ids=previous,
+    )
+    # Ids of people who are gone are not given again.
+    used = [person for record in history.records for person in record.people]
+    shift = max(0, max(earlier.next_id, 1 + max(used, default=-1)) - 1 - int(previous.max()))
+    newest = int(previous.max())
+
+    def lasting(person: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.where(person > newest, person + shift, person)
+
+    ids, runner_up = lasting(model.person_ids_), lasting(model.runner_up_)
+    confidence = np.where(standing.chosen, np.float32(1), model.confidence_)
+    by_label = carried_names(earlier, model.labels_)
+    of_label = dict(zip(model.labels_.tolist(), ids.tolist(), strict=True))
+    names = {of_label[label]: name for label, name in by_label.items()}
+    if (previous >= 0).any():
+        changes = tuple(
+            Change(change.kind, int(lasting(np.array(change.person))), change.other, change.n_faces)
+            for change in model.changes_
+        )
+        history.append(Record(0, "", "regroup", changes=changes))
+    next_id = max(earlier.next_id, 1 + max(used, default=-1), 1 + int(ids.max()))
+    columns = [*faces.columns, pa.array(ids), pa.array(confidence, pa.float32())]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    questions = questions_table(embeddings, ids, confidence, runner_up)
+    write_table(folder / QUESTIONS_FILE, questions)
+    drop_answered(folder, ids, standing.apart)
+    write_table(
+        folder / "faces.parquet", tagged(table, next_id=next_id, n_records=len(history.records))
+    )
+    people = people_table(embeddings, ids, photo_ids, confidence, names)
     write_table(folder / "people.parquet", people)
-    return used
+    return {"method": model.method_, "cutoff": cutoff}
 
 
 def people_table(
     embeddings: NDArray[Any],
-    labels: NDArray[np.int64],
+    ids: NDArray[np.int64],
     photo_ids: NDArray[np.int64],
     confidence: NDArray[np.float32],
     names: Mapping[int, str],
 ) -> pa.Table:
     """Return one row a person, largest first; the cover is the face nearest the person's mean."""
-    n_people = int(labels.max()) + 1
-    closeness = _closeness_to_mean(embeddings, labels, n_people)
-    order = np.lexsort((np.arange(len(labels)), -closeness, labels))
-    first = np.searchsorted(labels[order], np.arange(n_people))
-    counts = np.bincount(labels)
-    photos = np.unique(np.stack([labels, photo_ids], axis=1), axis=0)[:, 0]
-    mean_confidence = np.bincount(labels, confidence) / counts
-    return pa.table(
+    people, first, codes, counts = np.unique(
+        ids, return_index=True, return_inverse=True, return_counts=True
+    )
+    closeness = _closeness_to_mean(embeddings, codes, len(people))
+    order = np.lexsort((np.arange(len(ids)), -closeness, codes))
+    covers = order[np.searchsorted(codes[order], np.arange(len(people)))]
+    photos = np.unique(np.stack([codes, photo_ids], axis=1), axis=0)[:, 0]
+    mean_confidence = np.bincount(codes, confidence) / counts
+    table = pa.table(
         {
-            "person_id": np.arange(n_people),
-            "name": pa.array([names.get(person) for person in range(n_people)], pa.string()),
+            "person_id": people,
+            "name": pa.array([names.get(person) for person in people.tolist()], pa.string()),
             "n_faces": counts,
             "n_photos": np.bincount(photos),
-            "cover_face_id": order[first],
+            "cover_face_id": covers,
             "confidence": mean_confidence.astype(np.float32),
         },
         schema=PEOPLE,
     )
+    return table.take(np.lexsort((first, -counts)))
 
 
 def _closeness_to_mean(

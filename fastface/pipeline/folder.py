@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from fastface.errors import CorruptFileError, RunLockedError, RunMismatchError, StorageError
 from fastface.pipeline.forgotten import FORGETTING, FORGETTING_PART, FORGOTTEN_FILE, REQUEST_FILE
+from fastface.pipeline.history import HISTORY_FILE
 from fastface.pipeline.listing import describe_difference, listing_digest
 from fastface.pipeline.names import NAMES_FILE, keep_names
 from fastface.pipeline.storage import (
@@ -46,7 +47,10 @@ _TABLES = (
     "crops.parquet",
     "embeddings.npy",
 )
-_FILES = (_JOB, _PHOTOS, _SUMMARY, NAMES_FILE, FORGOTTEN_FILE, *_TABLES)
+# Not missed where a folder of an earlier version lacks it.
+_QUESTIONS = "questions.parquet"
+_KEPT = (NAMES_FILE, HISTORY_FILE, FORGOTTEN_FILE)
+_FILES = (_JOB, _PHOTOS, _SUMMARY, _QUESTIONS, *_KEPT, *_TABLES)
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,7 @@ class RunFolder:
             (self.path / _SUMMARY).unlink(missing_ok=True)
             for made_of_it in ("report", "attributes"):
                 self._discard(self.path / made_of_it)
-            for name in (*_TABLES, _PHOTOS):
+            for name in (*_TABLES, _QUESTIONS, _PHOTOS):
                 (self.path / name).unlink(missing_ok=True)
         self.discard_shards()
 

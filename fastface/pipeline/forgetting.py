@@ -28,7 +28,12 @@ from fastface.pipeline.forgotten import (
     ForgottenPhoto,
 )
 from fastface.pipeline.listing import listing_digest
-from fastface.pipeline.rewriting import rewrite_faces, rewrite_names, rewrite_skipped
+from fastface.pipeline.rewriting import (
+    rewrite_faces,
+    rewrite_history,
+    rewrite_names,
+    rewrite_skipped,
+)
 from fastface.pipeline.schema import FACES, PEOPLE
 from fastface.pipeline.selection import Selection, select
 from fastface.pipeline.shards import PHOTOS_PER_SHARD
@@ -175,6 +180,7 @@ def _prepare(
     unreadable = _write_list(path, part, chosen, faces, root)
     rewrite_skipped(path, part, chosen.photos)
     rewrite_names(path, part, chosen, faces)
+    rewrite_history(path, part, chosen, faces)
     traces: list[Trace] = []
     shared = 0
     if folder.finished:
@@ -259,10 +265,10 @@ def _texts_that_stay(part: Path, root: Path) -> list[str]:
     import fastface.report
 
     pages = Path(fastface.report.__file__).parent
-    own = [path for kind in ("*.html", "*.css", "pages.py") for path in pages.rglob(kind)]
+    own = [path for kind in ("*.html", "*.css", "*.py") for path in pages.rglob(kind)]
     texts = [str(root), *(path.read_text(encoding="utf-8") for path in own)]
     for path in part.iterdir():
-        if path.suffix == ".json":
+        if path.suffix in (".json", ".jsonl"):
             texts.append(read_bytes(path).decode())
         elif path.suffix == ".parquet":
             table = read_table(path)

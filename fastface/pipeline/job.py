@@ -30,7 +30,7 @@ from fastface.pipeline.clock import Clock
 from fastface.pipeline.crops import CropReader
 from fastface.pipeline.embedding import embed_photos
 from fastface.pipeline.extraction import ExtractionPool
-from fastface.pipeline.finish import collect, group_people
+from fastface.pipeline.finish import choose_cutoff, collect, group_people
 from fastface.pipeline.folder import Job, RunFolder
 from fastface.pipeline.forgotten import FORGOTTEN_FILE, Box, Forgotten, hide
 from fastface.pipeline.listing import photos_table
@@ -255,7 +255,7 @@ def run(
                     folder.path,
                     faces,
                     method=job.parameters["method"],
-                    spec=embedder.spec,
+                    cutoff=partial(choose_cutoff, embedder.spec),
                     n_threads=n_threads,
                     callback=lambda _: step.advance(),
                 )

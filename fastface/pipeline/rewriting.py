@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from fastface.pipeline.names import NAMES_FILE
+from fastface.pipeline.history import HISTORY_FILE, History
+from fastface.pipeline.names import NAMES_FILE, FaceIndex
+from fastface.pipeline.questions import QUESTIONS_FILE
 from fastface.pipeline.schema import CROPS, EMBEDDINGS_SHA256
 from fastface.pipeline.selection import Selection
 from fastface.pipeline.storage import (
@@ -29,7 +31,13 @@ from fastface.pipeline.storage import (
 from fastface.pipeline.traces import Trace, row_traces
 from fastface.vault import open_table, writing
 
-__all__ = ["Rewritten", "rewrite_faces", "rewrite_names", "rewrite_skipped"]
+__all__ = [
+    "Rewritten",
+    "rewrite_faces",
+    "rewrite_history",
+    "rewrite_names",
+    "rewrite_skipped",
+]
 
 _BLOCK_ROWS = 1 << 14
 _CROPS_PER_READ = 256
@@ -81,8 +89,12 @@ def rewrite_faces(
     left = _replace(left, "face_id", np.arange(left.num_rows, dtype=np.int64))
     left = _replace(left, "photo_id", photo_ids - before[photo_ids] if left.num_rows else photo_ids)
     checksum = {EMBEDDINGS_SHA256: content_sha256(target / "embeddings.npy")}
-    write_table(target / "faces.parquet", left.replace_schema_metadata(checksum))
+    write_table(
+        target / "faces.parquet",
+        left.replace_schema_metadata({**(left.schema.metadata or {}), **checksum}),
+    )
     write_table(target / "people.parquet", _left_people(target, people, left, keep))
+    _rewrite_questions(folder, target, keep)
     summary = read_json(folder / "run.json")
     n_people = len(pc.unique(left["person_id"].drop_null()))
     summary["counts"] |= {
@@ -204,3 +216,30 @@ def rewrite_names(folder: Path, target: Path, chosen: Selection, faces: pa.Table
     rows = zip(*(names[name].to_pylist() for name in columns), strict=True)
     keep = [row[0] not in chosen.photos and row not in gone for row in rows]
     write_table(target / NAMES_FILE, names.filter(pa.array(keep, pa.bool_())))
+
+
+def rewrite_history(folder: Path, target: Path, chosen: Selection, faces: pa.Table) -> None:
+    """Write what was corrected, without chosen faces and photos and without the people's names."""
+    if not (folder / HISTORY_FILE).is_file():
+        return
+    index = FaceIndex.of(faces)
+    History.of(folder).write_without(
+        target / HISTORY_FILE,
+        lambda face: (
+            face.photo in chosen.photos or index.find(face.photo, face.box) in chosen.faces
+        ),
+        chosen.people,
+    )
+
+
+def _rewrite_questions(folder: Path, target: Path, keep: NDArray[np.bool_]) -> None:
+    """Write the open questions, without those about faces that go; the others count anew."""
+    if not (folder / QUESTIONS_FILE).is_file():
+        return
+    table = read_table(folder / QUESTIONS_FILE)
+    new_ids = np.cumsum(keep) - 1
+    ends = [table[name].to_numpy() for name in ("face_id", "other_face_id")]
+    table = table.filter(pa.array(keep[ends[0]] & keep[ends[1]]))
+    for name in ("face_id", "other_face_id"):
+        table = _replace(table, name, new_ids[table[name].to_numpy()])
+    write_table(target / QUESTIONS_FILE, table)

@@ -11,6 +11,7 @@ __all__ = [
     "NAMES",
     "PEOPLE",
     "PHOTOS",
+    "QUESTIONS",
     "SHARD_FACES",
     "SKIPPED",
 ]
@@ -32,7 +33,7 @@ _FOUND = [
 SHARD_FACES = pa.schema([*_FOUND, ("jpeg", pa.binary())])
 FACES = pa.schema([*_FOUND, ("person_id", pa.int64()), ("confidence", pa.float32())])
 CROPS = pa.schema([("face_id", pa.int64()), ("jpeg", pa.binary())])
-NAMES = pa.schema([("photo", pa.string()), *_BOX, ("name", pa.string())])
+NAMES = pa.schema([("photo", pa.string()), *_BOX, ("person_id", pa.int64()), ("name", pa.string())])
 SKIPPED = pa.schema([("file", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 PEOPLE = pa.schema(
     [
@@ -47,3 +48,12 @@ PEOPLE = pa.schema(
 # In the metadata of ``faces.parquet``: what the file beside it was when both were written.
 EMBEDDINGS_SHA256 = b"embeddings_sha256"
 PHOTOS = pa.schema([("photo", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+QUESTIONS = pa.schema(
+    [
+        ("face_id", pa.int64()),
+        ("other_face_id", pa.int64()),
+        ("same_person", pa.bool_()),
+        ("n_faces", pa.int64()),
+        ("doubt", pa.float32()),
+    ]
+)

@@ -15,7 +15,9 @@ from fastface.errors import MissingDependencyError
 from . import text
 from .figures import bars, size_histogram, stage_bars, timing_bars
 from .photos import Frame, PhotoLinks
-from .run_data import Person, RunData, Skipped
+from .questions import QuestionView, ask
+from .reasons import REASONS
+from .run_data import ORDERS, Person, Question, RunData, Skipped
 from .views import (
     Card,
     FaceTile,
@@ -34,6 +36,8 @@ FACES_PER_PAGE = 200
 FACES_PER_CARD = 5
 PEOPLE_PER_PAGE = FACES_PER_PAGE // FACES_PER_CARD
 PHOTOS_PER_PAGE = 40
+QUESTIONS_PER_PAGE = 40
+QUESTIONS_IN_FRONT = 3
 FILES_PER_PAGE = 500
 FILES_PER_REASON = 12
 
@@ -44,24 +48,10 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 
-REASONS = {
-    "no_face": ("No face found", "The photo was read, and the detector saw no face in it."),
-    "empty": ("Empty file", "The file has no bytes."),
-    "not_an_image": ("Not an image", "The content is no image, whatever the name says."),
-    "truncated": ("Cut off or damaged", "The image is cut off or damaged."),
-    "too_large": ("Too many pixels", "The image is larger than the limit on pixels."),
-    "unreadable": ("Unreadable", "The file could not be opened or decoded."),
-    "bad_name": ("Name not in Unicode", "The name cannot be stored in the result tables."),
-    "not_a_file": ("Not a file", "A folder, a pipe or a device stands where a photo should."),
-    "crashed": ("Crashed", "Reading this file ended the process that read it."),
-    "not_a_crop": ("Not a crop", "With --crops, every image must have the size of a crop."),
-    "forgotten": ("Forgotten", "All faces on it were removed on request."),
-    "unsupported_format": ("Unsupported format", "The kind of image is not one that is read."),
-}
-
 # Key, address and label of the entries at the top of every page.
 NAVIGATION = (
     ("people", "index.html", "People"),
+    ("questions", "questions.html", "Questions"),
     ("singletons", "singletons.html", "Seen once"),
     ("photos", "photos/1.html", "Photos"),
     ("skipped", "skipped.html", "Skipped"),
@@ -87,9 +77,11 @@ class Pages:
     ----------
     data : RunData
     links : PhotoLinks
+    order : str
+        In which `data` has its people: one of `ORDERS`.
     """
 
-    def __init__(self, data: RunData, links: PhotoLinks) -> None:
+    def __init__(self, data: RunData, links: PhotoLinks, order: str = "doubt") -> None:
         self.data = data
         self.links = links
         self.groups = [person for person in data.people if len(person.faces) > 1]
@@ -105,12 +97,15 @@ class Pages:
             "n_groups": len(self.groups),
             "n_singletons": len(self.singletons),
             "n_skipped": len(data.skipped),
+            "n_questions": len(data.questions),
+            "order": ORDERS[order],
             "navigation": NAVIGATION,
             "version": text.visible(_mapping(data.info, "versions").get("fastface", "")),
         }
 
     def __iter__(self) -> Iterator[Page]:
         yield from self._people_pages()
+        yield from self._question_pages()
         for position in range(len(self.groups)):
             yield from self._person_pages(position)
         yield from self._singleton_pages()
@@ -166,6 +161,7 @@ class Pages:
             href=self._person_address(person),
             n_faces=len(person.faces),
             n_photos=person.n_photos,
+            confidence=person.confidence,
             crops=[crop_address(face) for face in chosen],
         )
 
@@ -177,6 +173,7 @@ class Pages:
             if isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
         }
         return {
+            "questions": self._asked(self.data.questions[:QUESTIONS_IN_FRONT]),
             "histogram": size_histogram(len(person.faces) for person in self.data.people),
             "timings": timing_bars(timings),
             "stages": stage_bars(_mapping(info, "stages")),
@@ -187,6 +184,22 @@ class Pages:
             "counts": _rows(_mapping(info, "counts")),
             "photo_root": str(self.links.root),
         }
+
+    def _asked(self, questions: Sequence[Question]) -> list[QuestionView]:
+        return [
+            ask(question, self.data, self._tile, self._person_address) for question in questions
+        ]
+
+    def _question_pages(self) -> Iterator[Page]:
+        last = n_pages(len(self.data.questions), QUESTIONS_PER_PAGE)
+        for page, questions in _paged(self.data.questions, QUESTIONS_PER_PAGE):
+            yield self._render(
+                numbered("questions", page),
+                "questions.html",
+                questions=self._asked(questions),
+                pager=page_links(page, last, lambda number: numbered("questions", number)),
+                page=page,
+            )
 
     def _person_pages(self, position: int) -> Iterator[Page]:
         person = self.groups[position]

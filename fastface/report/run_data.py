@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastface.errors import CorruptFileError, MissingDependencyError, StorageError
+from fastface.errors import (
+    CorruptFileError,
+    InvalidInputError,
+    MissingDependencyError,
+    StorageError,
+)
 from fastface.vault import open_table, read_bytes, read_columns
 
 from .text import given_name
@@ -22,8 +27,12 @@ if TYPE_CHECKING:
 BOX_COLUMNS = ["left", "top", "right", "bottom"]
 FACE_COLUMNS = ["face_id", "photo", *BOX_COLUMNS, "detector_score", "person_id", "confidence"]
 PEOPLE_COLUMNS = ["person_id", "name", "n_faces", "n_photos", "cover_face_id", "confidence"]
+QUESTION_COLUMNS = ["face_id", "other_face_id", "same_person", "n_faces"]
 SKIPPED_COLUMNS = ["file", "reason", "message"]
 RUN_FILES = ("faces.parquet", "people.parquet", "skipped.parquet", "crops.parquet", "run.json")
+
+QUESTIONS_FILE = "questions.parquet"
+ORDERS = {"doubt": "Most doubtful first", "size": "Largest first", "name": "By name"}
 
 # Crops are read this many at a time, so that memory stays bounded whatever the number of faces.
 CROPS_PER_READ = 256
@@ -68,6 +77,26 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Two faces to look at, and whether they are one person now.
+
+    Attributes
+    ----------
+    face, other : int
+        Face ids.
+    same_person : bool
+        Whether they are one person now.
+    n_faces : int
+        How many faces would change hands.
+    """
+
+    face: int
+    other: int
+    same_person: bool
+    n_faces: int
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """One file that gave no face."""
 
@@ -85,12 +114,14 @@ class RunData:
     folder : Path
     faces : Faces
     people : list of Person
-        Largest first, then in order of person id.
+        In the order that was asked for.
     person_of : ndarray of shape (n_faces,), int64
         Index into `people`.
     skipped : list of Skipped
     info : dict
         What ``run.json`` holds.
+    questions : list of Question
+        Those that would decide most first; none where the folder has no ``questions.parquet``.
     """
 
     folder: Path
@@ -99,18 +130,23 @@ class RunData:
     person_of: NDArray[np.int64]
     skipped: list[Skipped]
     info: dict[str, Any]
+    questions: list[Question]
 
 
-def read_run(folder: Path) -> RunData:
-    """Read the run folder `folder`.
+def read_run(folder: Path, order: str = "doubt") -> RunData:
+    """Read the run folder `folder`, with its people in an order of `ORDERS`.
 
     Raises
     ------
+    InvalidInputError
+        If there is no such order.
     StorageError
         If `folder` is not a finished run folder.
     CorruptFileError
         If a file of it is damaged, or does not fit the others.
     """
+    if order not in ORDERS:
+        raise InvalidInputError(f"unknown order {order!r}; choose one of {', '.join(ORDERS)}")
     missing = [name for name in RUN_FILES if not (folder / name).is_file()]
     if missing:
         raise StorageError(
@@ -120,7 +156,7 @@ def read_run(folder: Path) -> RunData:
         )
     info = _read_info(folder / "run.json")
     faces, person_ids = _read_faces(folder / "faces.parquet")
-    people, person_of = _read_people(folder / "people.parquet", faces, person_ids)
+    people, person_of = _read_people(folder / "people.parquet", faces, person_ids, order)
     rows = _read_table(folder / "skipped.parquet", SKIPPED_COLUMNS)
     skipped = [
         Skipped(file or "", reason or "", message or "")
@@ -128,7 +164,8 @@ def read_run(folder: Path) -> RunData:
             *(rows[name].to_pylist() for name in SKIPPED_COLUMNS), strict=True
         )
     ]
-    return RunData(folder, faces, people, person_of, skipped, info)
+    questions = _read_questions(folder / QUESTIONS_FILE, person_of)
+    return RunData(folder, faces, people, person_of, skipped, info, questions)
 
 
 def iterate_crops(folder: Path, n_faces: int) -> Iterator[tuple[int, bytes]]:
@@ -204,7 +241,7 @@ def _read_faces(path: Path) -> tuple[Faces, NDArray[np.int64]]:
 
 
 def _read_people(
-    path: Path, faces: Faces, person_ids: NDArray[np.int64]
+    path: Path, faces: Faces, person_ids: NDArray[np.int64], sorted_by: str
 ) -> tuple[list[Person], NDArray[np.int64]]:
     table = _read_table(path, PEOPLE_COLUMNS)
     ids = _numbers(path, table, "person_id", np.int64)
@@ -226,7 +263,7 @@ def _read_people(
     order = np.lexsort((np.arange(len(faces)), -faces.confidence, person_ids))
     starts = np.concatenate([[0], np.cumsum(found_counts)])
     row_of_id = np.searchsorted(found, ids)
-    largest_first = np.lexsort((ids, -counts))
+    in_order = np.lexsort(_keys(sorted_by, ids, counts, confidence, names))
     people = [
         Person(
             person_id=int(ids[row]),
@@ -236,11 +273,39 @@ def _read_people(
             cover=int(covers[row]),
             confidence=float(confidence[row]),
         )
-        for row in largest_first
+        for row in in_order
     ]
     position = np.empty(len(found), dtype=np.int64)
-    position[row_of_id[largest_first]] = np.arange(len(found))
+    position[row_of_id[in_order]] = np.arange(len(found))
     return people, position[np.searchsorted(found, person_ids)]
+
+
+def _keys(
+    order: str,
+    ids: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    confidence: NDArray[np.float64],
+    names: list[Any],
+) -> tuple[NDArray[Any], ...]:
+    """Return what people are sorted by, the last key first."""
+    if order == "size":
+        return (ids, -counts)
+    if order == "doubt":
+        return (ids, -counts, confidence)
+    given = [given_name(name) for name in names]
+    return (ids, np.array([name or "" for name in given]), np.array([not name for name in given]))
+
+
+def _read_questions(path: Path, person_of: NDArray[np.int64]) -> list[Question]:
+    """Read the questions that are still open."""
+    if not path.is_file():
+        return []
+    table = _read_table(path, QUESTION_COLUMNS)
+    rows = zip(*(table[name].to_pylist() for name in QUESTION_COLUMNS), strict=True)
+    questions = [Question(*row) for row in rows]
+    if any(not 0 <= f < len(person_of) for q in questions for f in (q.face, q.other)):
+        raise _corrupt(path, "it asks about faces that are not there")
+    return [q for q in questions if (person_of[q.face] == person_of[q.other]) == q.same_person]
 
 
 def _read_table(path: Path, columns: list[str]) -> Any:

@@ -41,6 +41,7 @@ class Card:
     href: str
     n_faces: int
     n_photos: int
+    confidence: float
     crops: list[str]
 
 

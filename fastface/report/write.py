@@ -24,6 +24,7 @@ def write_report(
     run_folder: str | Path,
     *,
     photo_root: str | Path | None = None,
+    order: str = "doubt",
     progress: Progress | None = None,
 ) -> Path:
     """Write ``report/`` in a finished run folder.
@@ -38,6 +39,8 @@ def write_report(
         The folder that ``fastface run`` made.
     photo_root : path, optional
         Where the photos are now.  By default, where ``run.json`` says they were.
+    order : {"doubt", "size", "name"}
+        Of people: most doubtful first, largest first, or by name.
     progress : Progress, optional
         What to tell how far the work is; nothing by default.
 
@@ -48,6 +51,8 @@ def write_report(
 
     Raises
     ------
+    InvalidInputError
+        If there is no such order.
     StorageError
         If `run_folder` is not a finished run folder, if ``report`` there was not written by
         fastface, or if the disk refuses.
@@ -59,9 +64,9 @@ def write_report(
         If pyarrow, Jinja2 or Pillow is not installed.
     """
     folder = Path(run_folder)
-    data = read_run(folder)
+    data = read_run(folder, order)
     target = folder / "report"
-    pages = Pages(data, PhotoLinks(_photo_root(data, photo_root), target))
+    pages = Pages(data, PhotoLinks(_photo_root(data, photo_root), target), order)
     total = _SHOWN_PER_FACE * len(data.faces)
     with (
         replacing(target) as building,

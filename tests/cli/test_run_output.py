@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastface.cli import main
-from fastface.cli.people import describe_people, describe_skipped
+from fastface.cli.describe import describe_people, describe_skipped
 from fastface.errors import CorruptFileError, StorageError
 from fastface.pipeline import RunResult
 

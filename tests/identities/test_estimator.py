@@ -41,7 +41,7 @@ def labelled(shared_faces: Path, name: str) -> tuple[np.ndarray, list[str]]:
 
 @pytest.mark.parametrize(
     ("name", "pairwise", "bcubed"),
-    [("celeba", 0.943, 0.945), ("lfw", 0.940, 0.952), ("orl", 1.0, 1.0), ("yale", 1.0, 1.0)],
+    [("celeba", 0.945, 0.945), ("lfw", 0.940, 0.953), ("orl", 1.0, 1.0), ("yale", 1.0, 1.0)],
 )
 def test_scores_on_labelled_faces(
     shared_faces: Path, name: str, pairwise: float, bcubed: float
@@ -53,13 +53,25 @@ def test_scores_on_labelled_faces(
     assert bcubed_scores(people, labels).f >= bcubed
 
 
+def test_fc_es_does_not_link_people_of_few_photos_to_strangers(shared_faces: Path) -> None:
+    embeddings, people = labelled(shared_faces, "lfw")
+    labels = IdentityClustering("fc-es").fit(embeddings).labels_
+    assert pairwise_scores(people, labels).f >= 0.92  # without a farthest neighbour .56
+
+
+def test_people_with_more_photos_than_a_list_has_neighbors(shared_faces: Path) -> None:
+    embeddings, people = labelled(shared_faces, "celeba")
+    labels = IdentityClustering(n_neighbors=15).fit(embeddings).labels_
+    assert pairwise_scores(people, labels).f >= 0.91  # without further passes .80
+
+
 @pytest.mark.parametrize("name", ["celeba", "lfw", "orl", "yale"])
 def test_estimated_cutoff_comes_near_the_best(shared_faces: Path, name: str) -> None:
     embeddings, people = labelled(shared_faces, name)
     model = IdentityClustering(cutoff="estimate").fit(embeddings)
     assert model.cutoff_ == pytest.approx(0.55 / 1.43, rel=0.09)
-    assert pairwise_scores(people, model.labels_).f >= 0.93
-    assert bcubed_scores(people, model.labels_).f >= 0.93
+    assert pairwise_scores(people, model.labels_).f >= 0.925
+    assert bcubed_scores(people, model.labels_).f >= 0.925
     again = IdentityClustering(cutoff="estimate").fit(embeddings * 7, graph=None)
     assert again.cutoff_ == pytest.approx(model.cutoff_, rel=1e-6)
 

@@ -87,11 +87,13 @@ def test_links_equal_their_definition() -> None:
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((60, 5)).astype(np.float32)
     graph = NeighborGraph.build(rows, n_neighbors=12, normalize=True)
-    sigma, theta, n = 0.5, 0.45, len(rows)
-    lists = [[i, *graph.indices[i].tolist()] for i in range(n)]
+    cutoff, theta, n = 0.7, 0.35, len(rows)
+    near = graph.distances < 0.9 * cutoff
+    lists = [[i, *graph.indices[i][near[i]].tolist()] for i in range(n)]
     shares = []
     for i in range(n):
-        raw = np.exp(-(np.append(0, graph.distances[i].astype(float)) ** 2) / sigma)
+        lengths = np.append(0, graph.distances[i][near[i]].astype(float))
+        raw = np.exp(-(lengths**2) / (0.5 * (cutoff / 0.55) ** 2))
         shares.append(dict(zip(lists[i], raw / raw.sum(), strict=True)))
     expected = np.zeros((n, n))
     for i in range(n):
@@ -101,6 +103,6 @@ def test_links_equal_their_definition() -> None:
             if p < theta:
                 break
             expected[i, j] = p
-    found = probable_links(graph, theta=theta).toarray()
+    found = probable_links(graph, cutoff=cutoff, theta=theta).toarray()
     np.testing.assert_allclose(found, expected + expected.T, atol=1e-6)
     assert 20 < (expected > 0).sum() < 600

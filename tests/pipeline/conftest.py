@@ -16,7 +16,7 @@ def _fakes_in_subprocesses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", HERE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fakes() -> ModuleType:
     import fakes
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastface.pipeline.names import NAMES_FILE, carried_names, keep_names
+from fastface.pipeline.names import NAMES_FILE, carried_names, earlier_people, keep_names
 
 
 def give_names(folder: Path, names: dict[int, str]) -> None:
@@ -113,20 +113,21 @@ FACE = {"photo": "a.jpg", "left": 0, "top": 0, "right": 100, "bottom": 100}
 )
 def test_most_faces_decide(tmp_path: Path, before, now, expected: str | None) -> None:
     kept = [
-        {**FACE, "photo": f"{i}.jpg", "name": name} for i, name in enumerate(before)
-    ]  # fmt: skip
+        {**FACE, "photo": f"{i}.jpg", "person_id": 0, "name": name} for i, name in enumerate(before)
+    ]
     pq.write_table(pa.Table.from_pylist(kept), tmp_path / NAMES_FILE)
     faces = pa.Table.from_pylist([{**FACE, "photo": f"{i}.jpg"} for i in range(len(now))])
-    assert carried_names(tmp_path, faces, now).get(0) == expected
+    assert carried_names(earlier_people(tmp_path, faces), now).get(0) == expected
 
 
 @pytest.mark.parametrize(("shift", "stays"), [(20, True), (60, False), (300, False)])
 def test_a_box_that_moved_a_little_is_the_same_face(tmp_path: Path, shift: int, stays) -> None:
-    pq.write_table(pa.Table.from_pylist([{**FACE, "name": "Ada"}]), tmp_path / NAMES_FILE)
+    known = [{**FACE, "person_id": 7, "name": "Ada"}]
+    pq.write_table(pa.Table.from_pylist(known), tmp_path / NAMES_FILE)
     moved = {**FACE, "left": shift, "right": 100 + shift}
-    assert carried_names(tmp_path, pa.Table.from_pylist([moved]), [0]) == (
-        {0: "Ada"} if stays else {}
-    )
+    earlier = earlier_people(tmp_path, pa.Table.from_pylist([moved]))
+    assert earlier.ids.tolist() == ([7] if stays else [-1])
+    assert carried_names(earlier, [0]) == ({0: "Ada"} if stays else {})
 
 
 def test_a_second_run_shows_the_names_on_the_page(fakes, tmp_path: Path) -> None:

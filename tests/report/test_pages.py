@@ -9,10 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastface.errors import InvalidInputError
 from fastface.report import write_report
 from fastface.report.figures import size_histogram
 from fastface.report.pages import CONTENT_SECURITY_POLICY, FACES_PER_PAGE, PEOPLE_PER_PAGE
@@ -86,7 +89,8 @@ def test_every_link_leads_somewhere_and_nothing_touches_the_network(small_run):
     index = write_report(small_run.folder)
     assert index == small_run.folder / "report" / "index.html"
     pages = assert_sound(index)
-    assert len(pages) == 1 + 3 + 1 + 1 + 1  # front, people, seen once, photos, skipped
+    # Front, people, questions, seen once, photos, skipped.
+    assert len(pages) == 1 + 3 + 1 + 1 + 1 + 1
 
 
 def test_front_page_has_the_numbers(small_run):
@@ -114,12 +118,38 @@ def test_front_page_has_the_numbers(small_run):
         "embed 40%",
     ):
         assert expected in words, expected
-    # Largest first.
+    # All are as sure: the largest first.
     assert [h for h in front.attributes("href", "a") if h.startswith("people/")] == [
         "people/0.html",
         "people/1.html",
         "people/2.html",
     ]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected", "words"),
+    [
+        ("doubt", [2, 0, 1], "Most doubtful first"),
+        ("size", [0, 1, 2], "Largest first"),
+        ("name", [1, 0, 2], "By name"),
+    ],
+)
+def test_people_come_in_the_order_that_was_asked_for(small_run, order, expected, words):
+    path = small_run.folder / "people.parquet"
+    table = pq.read_table(path)
+    doubt = {0: 0.8, 1: 0.9, 2: 0.4}
+    sure = [doubt.get(person, 0.5) for person in table["person_id"].to_pylist()]
+    place = table.schema.get_field_index("confidence")
+    pq.write_table(table.set_column(place, "confidence", pa.array(sure, pa.float32())), path)
+    front = Document(write_report(small_run.folder, order=order))
+    shown = [h for h in front.attributes("href", "a") if h.startswith("people/")]
+    assert shown == [f"people/{person}.html" for person in expected]
+    assert words in front.text
+
+
+def test_an_unknown_order_is_refused(small_run):
+    with pytest.raises(InvalidInputError, match="unknown order 'mood'"):
+        write_report(small_run.folder, order="mood")
 
 
 def test_person_page_shows_every_face_surest_first(small_run):
