@@ -106,7 +106,8 @@ def edge_probabilities(
     """Find how much of a neighbourhood each face shares with its neighbours.  One block a face.
 
     See `probable_links` of csrc/people/links.hpp.  ``weights[i]`` are what face i gives itself and
-    its k neighbours, nothing beyond the farthest distance that counts.  ``counts[i]`` is how many neighbours come before the first below `theta`.
+    its k neighbours, nothing beyond the farthest distance that counts.  ``counts[i]`` is how many
+    neighbours come before the first below `theta`.
     """
     face = cuda.blockIdx.x
     own = cuda.shared.array(_LISTED, dtype=np.int32)
