@@ -71,7 +71,7 @@ def study(data: Labelled) -> tuple[NDArray[np.float64], NDArray[np.bool_], Ident
     labels, cutoff = model.labels_, model.cutoff_
     seen = evidence(
         certainty(rows, labels, model.graph_, cutoff=cutoff),
-        labels,
+        np.bincount(labels)[labels],
         cutoff=cutoff,
         typical=typical_size(labels),
     )

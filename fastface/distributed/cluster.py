@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastface.distributed.partition import Recipe, ask, forget
-from fastface.errors import BackendUnavailableError, InvalidInputError, MissingDependencyError
+from fastface.errors import (
+    BackendUnavailableError,
+    FastfaceError,
+    InvalidInputError,
+    MissingDependencyError,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -205,6 +210,8 @@ def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
             f"workers died again and again while they worked on one partition ({error}); most"
             " often they run out of memory: make partitions smaller, or give workers more"
         ) from error
+    except FastfaceError:  # a worker's own, some of which are errors of the operating system
+        raise
     except (CancelledError, OSError) as error:
         raise BackendUnavailableError(
             f"the Dask scheduler does not answer any more ({type(error).__name__}: {error});"

@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from fastface.graph import NeighborGraph
+from fastface.identities.confidence import Certainty, probability
 from fastface.identities.kernel import KernelParameters, neighbor_shares
 
 __all__ = [
@@ -341,9 +342,14 @@ def _scores(ends, sizes, vectors, offsets, columns, values, cutoff, weight):  # 
 
 
 def confidence_of(
-    faces: Faces, labels: Names, near: tuple[Names, Names], parts: list[Groups], cutoff: float
+    faces: Faces,
+    labels: Names,
+    near: tuple[Names, Names],
+    parts: list[Groups],
+    cutoff: float,
+    typical: float,
 ) -> NDArray[np.float32]:
-    """Compare each face's distance to its own person with that to the next best."""
+    """Return how sure the place of each face is: see `fastface.identities.confidence`."""
     people = join_sums(parts)
     others = label_of(faces.neighbors, faces.names, labels, near)
     own, other = _nearness(
@@ -356,11 +362,9 @@ def confidence_of(
         (2 * cutoff) ** 2,
         _CANDIDATES,
     )
-    own, other = np.sqrt(own), np.sqrt(other)
-    larger = np.maximum(own, other)
-    ratio = np.divide(other - own, larger, out=np.zeros(len(larger)), where=larger > 0)
-    confidence: NDArray[np.float32] = (0.5 + 0.5 * ratio).astype(np.float32)
-    return confidence
+    certain = Certainty(np.sqrt(own), np.sqrt(other), np.empty(0, np.int32))
+    counts = people.sizes[np.searchsorted(people.names, labels)]
+    return probability(certain, counts, cutoff=cutoff, typical=typical)
 
 
 @njit(cache=True, nogil=True)

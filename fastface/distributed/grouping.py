@@ -236,8 +236,8 @@ class Grouping:
         np.add.at(sizes, codes, np.concatenate([p[1] for p in parts]))
         return names, sizes
 
-    def confidence(self, cutoff: float) -> list[Future]:
-        """Return the confidence of the faces of each region."""
+    def confidence(self, cutoff: float, typical: float) -> list[Future]:
+        """Return the confidence of the faces of each region; `typical` is the usual size."""
         near = self._near()
         owned = self._owned_sums(near, with_shares=False)
         triples = list(zip(self._faces, self._labels, near, strict=True))
@@ -245,7 +245,7 @@ class Grouping:
             submit(self._client, tasks.people_near, *t, self._owners, self._n) for t in triples
         ]
         return [
-            submit(self._client, of_faces.confidence_of, *triple, parts, cutoff)
+            submit(self._client, of_faces.confidence_of, *triple, parts, cutoff, typical)
             for triple, parts in zip(
                 triples, self._exchange(tasks.answer_sums, owned, asked, own=True), strict=True
             )

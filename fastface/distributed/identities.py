@@ -170,7 +170,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             names, sizes = grouping.people()
             numbers = np.empty(len(names), np.int64)
             numbers[np.lexsort((names, -sizes))] = np.arange(len(names))
-            found = grouping.in_order(names, numbers, grouping.confidence(self.cutoff_))
+            typical = float((sizes.astype(np.float64) ** 2).sum() / sizes.sum())
+            certain = grouping.confidence(self.cutoff_, typical)
+            found = grouping.in_order(names, numbers, certain)
             gather(client, [submit(client, _done, one) for one in found])
             self.labels_, self.confidence_ = (
                 as_dask([submit(client, _part, one, which) for one in found], rows.sizes, dtype)

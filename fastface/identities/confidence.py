@@ -11,7 +11,7 @@ from fastface import _kernels
 from fastface.graph import NeighborGraph
 from fastface.identities.kernel import lists
 
-__all__ = ["Certainty", "certainty", "evidence", "face_confidence", "typical_size"]
+__all__ = ["Certainty", "certainty", "evidence", "face_confidence", "probability", "typical_size"]
 
 # Other people looked at: the first so many in a face's neighbour list.
 _CANDIDATES = 8
@@ -110,13 +110,20 @@ def face_confidence(
     ndarray of float32, shape (n_samples,)
         In [0, 1].
     """
-    scores = evidence(certain, labels, cutoff=cutoff, typical=typical) @ np.array(_WEIGHTS)
-    probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
-    return probability.astype(np.float32)
+    return probability(certain, np.bincount(labels)[labels], cutoff=cutoff, typical=typical)
+
+
+def probability(
+    certain: Certainty, counts: NDArray[np.int64], *, cutoff: float, typical: float
+) -> NDArray[np.float32]:
+    """Return the same of faces whose people have so many faces (`counts`)."""
+    scores = evidence(certain, counts, cutoff=cutoff, typical=typical) @ np.array(_WEIGHTS)
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+    return found.astype(np.float32)
 
 
 def evidence(
-    certain: Certainty, labels: NDArray[np.int64], *, cutoff: float, typical: float
+    certain: Certainty, counts: NDArray[np.int64], *, cutoff: float, typical: float
 ) -> NDArray[np.float64]:
     """Return what the logistic model of `face_confidence` weighs.
 
@@ -127,7 +134,6 @@ def evidence(
         whether alone, distance to the next best and size for faces alone.  Distances are multiples
         of the cutoff; sizes are binary logarithms of multiples of the usual size.
     """
-    counts = np.bincount(labels)[labels]
     alone = counts == 1
     size = np.log2(counts / typical)
     own, other = certain.own / cutoff, certain.other / cutoff

@@ -203,6 +203,10 @@ class History:
         record : Record
             Its number and time are set here.
         """
+        if record.kind == "regroup" and self.records:
+            last = self.records[-1]
+            if replace(last, number=record.number, time=record.time) == record:
+                return last  # of a run that was stopped and is done again
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         record = replace(record, number=len(self.records) + 1, time=now)
         digest, line = _seal(record, self._digest)

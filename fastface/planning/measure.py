@@ -185,10 +185,10 @@ def _stages(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
         # What is compiled or imported on first use is no part of the rate.
-        np.save(path, people_like(400, dim))
+        np.save(path, people_like(400, dim), allow_pickle=False)
         graph, people = run(path, 200)
         people.fit(path, graph=graph)
-        np.save(path, people_like(n, dim))
+        np.save(path, people_like(n, dim), allow_pickle=False)
         found: dict[str, float] = {}
         start = time.process_time()
         graph, people = run(path, region_rows)

@@ -146,5 +146,5 @@ def test_a_group_without_faces_is_refused() -> None:
     rows, labels = np.eye(3, dtype=np.float32), np.array([0, 0, 2], np.int32)
     with pytest.raises(ValueError, match="a group without faces"):
         _kernels.average_linkage(
-            indices, distances, rows, shares, labels, 3, exclusions, 1.0, 0.5, 1.0, 0.0, 1
+            indices, distances, rows, shares, labels, 3, exclusions, 1.0, 0.5, 1.0, 0.0, 0, 1
         )

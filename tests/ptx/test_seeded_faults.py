@@ -186,7 +186,7 @@ FAULTS = {
         "scores.cuh", "wgmma_wait<1>();", "wgmma_wait<2>();", True, False, _warpgroups
     ),
     "sums read before their products": Fault(
-        "scores.cuh", "    wgmma_finish(sums);\n", "", True, True, _warpgroups
+        "scores.cuh", "    wgmma_finish(sums);\n", "", True, False, _warpgroups
     ),
     "rows of the other warpgroup": Fault(
         "scores.cuh", "group * 64 * kStepBytes", "0 * group * kStepBytes", True, True, _warpgroups

@@ -6,10 +6,7 @@ forgets to wait reads bytes that nobody has written, which is an error.
 
 from __future__ import annotations
 
-import atexit
 import math
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from nvrtc_stand_in import Nvrtc, get_cache_dir
 from ptx_interpreter import DeviceMemory, Module, OutOfDeviceMemory
-from ptx_interpreter.nvrtc import CompileFailed, compile_ptx
 
 __all__ = ["Array", "StandIn", "Tensor", "torch_over"]
 
@@ -36,57 +33,9 @@ class CUDADriverError(RuntimeError):
 
 
 _modules: dict[str, Module] = {}
-_cache_folder: list[str] = []
 
 
 _LARGE = 64
-
-
-class _Nvrtc:
-    """CuPy's module for NVRTC; what it makes is PTX, whatever is asked for."""
-
-    class NVRTCError(RuntimeError):
-        """CuPy's own."""
-
-    def __init__(self) -> None:
-        self._programs: dict[int, Any] = {}
-        self.compiled: list[tuple[str, ...]] = []
-
-    getVersion = staticmethod(lambda: (13, 0))  # noqa: N815
-    getSupportedArchs = staticmethod(lambda: [80, 86, 89, 90, 100, 120])  # noqa: N815
-
-    def createProgram(self, source: str, name: str, headers: Any, names: Any) -> int:  # noqa: N802
-        self._programs[len(self._programs) + 1] = source
-        return len(self._programs)
-
-    def compileProgram(self, program: int, options: tuple[str, ...]) -> None:  # noqa: N802
-        (target,) = (o for o in options if o.startswith("--gpu-architecture="))
-        arch = target.partition("=")[2].replace("sm_", "compute_")
-        rest = [o for o in options if o != target]
-        self.compiled.append(options)
-        try:
-            self._programs[program] = compile_ptx(self._programs[program], arch=arch, options=rest)
-        except CompileFailed as error:
-            self._programs[program] = str(error)
-            raise _Nvrtc.NVRTCError("NVRTC_ERROR_COMPILATION (6)") from None
-
-    def getCUBIN(self, program: int) -> bytes:  # noqa: N802
-        return self._programs[program].encode()
-
-    def getPTX(self, program: int) -> str:  # noqa: N802
-        return self._programs[program]
-
-    getProgramLog = getPTX  # noqa: N815
-
-    def destroyProgram(self, program: int) -> None:  # noqa: N802
-        self._programs[program] = None
-
-
-def _get_cache_dir() -> str:
-    if not _cache_folder:
-        _cache_folder.append(tempfile.mkdtemp(prefix="cupy-stand-in-"))
-        atexit.register(shutil.rmtree, _cache_folder[0])
-    return _cache_folder[0]
 
 
 class Stream:
@@ -277,8 +226,8 @@ class StandIn:
             alloc_pinned_memory=self._alloc_pinned,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError),
-            compiler=SimpleNamespace(get_cache_dir=_get_cache_dir),
-            nvrtc=_Nvrtc(),
+            compiler=SimpleNamespace(get_cache_dir=get_cache_dir),
+            nvrtc=Nvrtc(),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
                 getDeviceCount=lambda: devices,
