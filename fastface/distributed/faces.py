@@ -17,7 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from fastface.graph import NeighborGraph
-from fastface.identities.confidence import Certainty, probability
+from fastface.identities.confidence import CANDIDATES, Certainty, probability
 from fastface.identities.kernel import KernelParameters, neighbor_shares
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 _MARGIN = 1e-3  # beyond what rounding can do to a similarity
-_CANDIDATES = 8  # other people looked at for confidence, as fastface.identities.confidence does
 
 Names = NDArray[np.int64]
 
@@ -360,7 +359,7 @@ def confidence_of(
         people.vectors,
         cutoff**2,
         (2 * cutoff) ** 2,
-        _CANDIDATES,
+        CANDIDATES,
     )
     certain = Certainty(np.sqrt(own), np.sqrt(other), np.empty(0, np.int32))
     counts = people.sizes[np.searchsorted(people.names, labels)]

@@ -11,10 +11,18 @@ from fastface import _kernels
 from fastface.graph import NeighborGraph
 from fastface.identities.kernel import lists
 
-__all__ = ["Certainty", "certainty", "evidence", "face_confidence", "probability", "typical_size"]
+__all__ = [
+    "CANDIDATES",
+    "Certainty",
+    "certainty",
+    "evidence",
+    "face_confidence",
+    "probability",
+    "typical_size",
+]
 
 # Other people looked at: the first so many in a face's neighbour list.
-_CANDIDATES = 8
+CANDIDATES = 8
 # Of `evidence`; fitted by ``scripts/calibrate_confidence.py`` to half of the people of two labelled
 # collections, and of both together.
 _WEIGHTS = (2.79, -6.79, 6.93, 0.92, 1.98, 2.16, 1.72)
@@ -73,7 +81,7 @@ def certainty(
         int(labels.max()) + 1,
         cutoff**2,
         (2 * cutoff) ** 2,
-        _CANDIDATES,
+        CANDIDATES,
         n_threads,
     )
     return Certainty(np.sqrt(own), np.sqrt(other), runner_up)

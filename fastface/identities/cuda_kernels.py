@@ -1,6 +1,6 @@
 """Kernels over neighbour graphs for NVIDIA GPUs, in Numba.
 
-They compute what `csrc/people` and `fastface.graph.symmetry` do, bit for bit: sums go in the same
+They compute what `csrc/people` and `NeighborGraph.symmetric` do, bit for bit: sums go in the same
 order, and what depends on an order of visits keeps it (see `find_levels`).
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastface.graph.symmetry import MUTUAL, direction_of
+from fastface import _kernels
 
 __all__ = [
     "MOST_NEIGHBORS",
@@ -30,9 +30,19 @@ cuda: Any = import_module("numba.cuda")
 
 MOST_NEIGHBORS = 128  # of the lists that edge probabilities compare
 _LISTED = MOST_NEIGHBORS + 1
-_MUTUAL = MUTUAL
+_ONE_WAY, _MUTUAL = _kernels.ONE_WAY, _kernels.MUTUAL
 
-_direction_of = cuda.jit(device=True)(direction_of)
+
+@cuda.jit(device=True)
+def _direction_of(indices: Any, distances: Any, row: int, place: int, below: float) -> int:
+    """Tell of one edge whether it is too long (0), `_ONE_WAY` or `_MUTUAL`."""
+    if distances[row, place] >= below:
+        return 0
+    neighbor = indices[row, place]
+    for back in range(indices.shape[1]):
+        if indices[neighbor, back] == row:
+            return _MUTUAL
+    return _ONE_WAY
 
 
 @cuda.jit
@@ -151,6 +161,20 @@ def compact_prefixes(
         data[offsets[row] + place] = values[row, place]
 
 
+@cuda.jit(device=True)
+def _level_after(
+    node: int, other: int, position: Any, levels: Any, level: int, waiting: Any
+) -> Any:
+    """Return the level of `node` with one more neighbour looked at, or -1 if that has none yet."""
+    if position[other] >= position[node]:
+        return level
+    below = levels[other]
+    if below < 0:
+        cuda.atomic.add(waiting, 0, 1)
+        return -1
+    return below + 1 if below >= level else level
+
+
 @cuda.jit
 def find_levels(
     offsets: Any,
@@ -175,24 +199,14 @@ def find_levels(
         return
     level = 0
     for e in range(offsets[node], offsets[node + 1]):
-        other = columns[e]
-        if position[other] < position[node]:
-            below = levels[other]
-            if below < 0:
-                cuda.atomic.add(waiting, 0, 1)
-                return
-            if below >= level:
-                level = below + 1
+        level = _level_after(node, columns[e], position, levels, level, waiting)
+        if level < 0:
+            return
     for i in range(id_offsets[node], id_offsets[node + 1]):
         for m in range(mate_offsets[ids[i]], mate_offsets[ids[i] + 1]):
-            other = mates[m]
-            if position[other] < position[node]:
-                below = levels[other]
-                if below < 0:
-                    cuda.atomic.add(waiting, 0, 1)
-                    return
-                if below >= level:
-                    level = below + 1
+            level = _level_after(node, mates[m], position, levels, level, waiting)
+            if level < 0:
+                return
     levels[node] = level
 
 
