@@ -326,6 +326,11 @@ def test_memory_of_a_mapped_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_of_very_many_clusters(faces: Callable, tmp_path: Path) -> None:
-    """Sums and centers are most of it: 36 bytes a value."""
+    """Sums and centers are most of it: 36 bytes a value.
+
+    Beside the limit stand pages of the file, which the system takes back when it wants them; rows
+    gathered group by group touch all of them.
+    """
     np.save(tmp_path / "rows.npy", faces(16_000, 256, 900))
-    assert memory_taken(tmp_path / "rows.npy", "hierarchical", 6000, "68MiB") < 80
+    file_mib = (tmp_path / "rows.npy").stat().st_size / 2**20
+    assert memory_taken(tmp_path / "rows.npy", "hierarchical", 6000, "68MiB") < 68 + file_mib
