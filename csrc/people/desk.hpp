@@ -37,18 +37,12 @@ class Desk {
     clear();
     tick_ += 1;
     open_.assign(row.columns, row.columns + row.size);
-    for (std::int64_t e = 0; e < row.size; ++e) {
-      row_[row.columns[e]] = row.values[e];
-      maybe_[word_of(row.columns[e])] |= bit_of(row.columns[e]);
-    }
+    for (std::int64_t e = 0; e < row.size; ++e) row_[row.columns[e]] = row.values[e];
     for (const std::int32_t id : exclusions) excluded_[id] = tick_;
   }
 
   void clear() {
-    for (const std::int32_t column : open_) {
-      row_[column] = 0;
-      maybe_[word_of(column)] = 0;
-    }
+    for (const std::int32_t column : open_) row_[column] = 0;
     open_.clear();
   }
 
@@ -63,9 +57,7 @@ class Desk {
   double overlap(const RowView& other) const {
     double sum = 0;
     for (std::int64_t e = 0; e < other.size; ++e) {
-      const std::int32_t column = other.columns[e];
-      if ((maybe_[word_of(column)] & bit_of(column)) == 0) continue;
-      sum += static_cast<double>(row_[column]) * static_cast<double>(other.values[e]);
+      sum += static_cast<double>(row_[other.columns[e]]) * static_cast<double>(other.values[e]);
     }
     return sum;
   }
@@ -74,17 +66,6 @@ class Desk {
   float take(std::int32_t column) { return std::exchange(row_[column], 0.0F); }
 
  private:
-  // Most columns of another row are not in this one.  The filter that tells so stays in the nearest
-  // cache, where the row itself, as long as there are groups, does not.
-  static constexpr std::uint32_t kFilterBits = 8192;
-  static std::uint32_t word_of(std::int32_t column) {
-    return static_cast<std::uint32_t>(column) % kFilterBits / 64;
-  }
-  static std::uint64_t bit_of(std::int32_t column) {
-    return std::uint64_t{1} << (static_cast<std::uint32_t>(column) % 64);
-  }
-
-  std::uint64_t maybe_[kFilterBits / 64] = {};
   std::vector<float> row_;
   std::vector<std::int64_t> met_;
   std::vector<std::int64_t> excluded_;

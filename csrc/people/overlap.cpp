@@ -21,18 +21,12 @@ std::vector<double> local_radii(const NeighborLists& graph, const NeighborhoodSh
   return radii;
 }
 
-bool holds(const NeighborLists& graph, std::int64_t face, std::int64_t other) {
-  const std::int32_t* list = graph.indices + face * graph.k;
-  const auto wanted = static_cast<std::int32_t>(other);
-  return std::find(list, list + graph.k, wanted) != list + graph.k;
-}
-
 }  // namespace
 
 SparseRows neighbor_shares(const NeighborLists& graph, const NeighborhoodShape& shape,
                            int n_threads, Interrupt& interrupt) {
   const std::vector<double> radii = local_radii(graph, shape);
-  return build_rows(graph.n, n_threads, interrupt, [&]() -> RowWriter {
+  return build_rows(walk(graph, shape.cutoff), n_threads, interrupt, [&]() -> RowWriter {
     return [&, entries = std::vector<std::pair<std::int32_t, double>>()](
                std::int64_t face, std::vector<std::int32_t>& columns,
                std::vector<float>& values) mutable {
@@ -44,7 +38,7 @@ SparseRows neighbor_shares(const NeighborLists& graph, const NeighborhoodShape& 
         const double product = radii[face] * radii[other];
         if (!(distance < shape.cutoff) || !(distance < shape.radius_factor * std::sqrt(product)))
           continue;
-        if (!holds(graph, other, face)) continue;
+        if (graph.place_of(other, face) < 0) continue;
         const double weight = std::exp(-distance * distance / (2 * product));
         entries.emplace_back(other, weight);
         total += weight;

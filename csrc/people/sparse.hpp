@@ -1,6 +1,7 @@
 // What the grouping methods read and hand on: neighbour lists, groups, sparse rows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -15,6 +16,15 @@ struct NeighborLists {
   std::int64_t k;
   const std::int32_t* indices;
   const float* distances;
+
+  // Where `wanted` stands in the list of a face, or -1.
+  std::int64_t place_of(std::int64_t face, std::int64_t wanted) const {
+    const std::int32_t* list = indices + face * k;
+    const auto name = static_cast<std::int32_t>(wanted);
+    bool holds = false;  // a loop without an exit is many times as fast
+    for (std::int64_t place = 0; place < k; ++place) holds |= list[place] == name;
+    return holds ? std::find(list, list + k, name) - list : -1;
+  }
 };
 
 // Row i holds the items [offsets[i], offsets[i + 1]).
@@ -46,9 +56,18 @@ Lists transposed(const Lists& lists, std::int64_t n_items);
 using RowWriter = std::function<void(std::int64_t row, std::vector<std::int32_t>& columns,
                                      std::vector<float>& values)>;
 
-// Makes n rows of unknown length in parallel; `make_writer` is called once a thread.
+// Makes as many rows as `order` names, each once, in parallel and about in that order: rows that
+// read the same memory should follow each other.  `make_writer` is called once a thread.
+SparseRows build_rows(const std::vector<std::int32_t>& order, int n_threads, Interrupt& interrupt,
+                      const std::function<RowWriter()>& make_writer);
+
+// The same from the first row to the last.
 SparseRows build_rows(std::int64_t n, int n_threads, Interrupt& interrupt,
                       const std::function<RowWriter()>& make_writer);
+
+// An order of all faces in which neighbours nearer than `longest` follow each other: a walk from
+// each face to the nearest that has not been visited.
+std::vector<std::int32_t> walk(const NeighborLists& graph, double longest);
 
 // Sixteen partial sums in a fixed order, which the compiler keeps in registers.
 inline float dot(const float* a, const float* b, std::int64_t dim) {

@@ -169,6 +169,7 @@ class NeighborGraph:
         self,
         X: ArrayLike,
         *,
+        check: bool = True,
         n_threads: int | None = None,
         memory_limit: int | str | None = None,
     ) -> NeighborGraph:
@@ -182,6 +183,8 @@ class NeighborGraph:
         ----------
         X : array-like of shape (n_more, n_features)
             The rows of this graph, in order, then new ones.
+        check : bool
+            Compare the first rows with those the graph was built from, which reads all of them.
         n_threads : int, optional
             Threads; by default `fastface.get_num_threads`.
         memory_limit : int or str, optional
@@ -198,7 +201,8 @@ class NeighborGraph:
             If `X` does not begin with the rows of this graph, or new rows cannot be used.
         """
         x = check_matrix(X)
-        self.check_matches(x[: self.n_samples])
+        if check or x.shape[1] != self.n_features or len(x) < self.n_samples:
+            self.check_matches(x[: self.n_samples])
         if len(x) == self.n_samples:
             return self
         if self.n_neighbors == 0:

@@ -158,6 +158,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         method = resolve(self.method, self.n_people)
         self._check_parameters()
         x = check_matrix(X)
+        repeating_photos = tuple(repeating_photos)
         constraints = Constraints(
             len(x),
             photo_ids=photo_ids,
@@ -193,10 +194,17 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = x.shape[1]
         self._embeddings = x
         self._photo_ids = None if photo_ids is None else np.asarray(photo_ids)
+        self._repeating_photos = repeating_photos
         self._next_id = int(max(self.person_ids_.max(), previous.max(initial=-1))) + 1
         return self
 
-    def update(self, X: ArrayLike, *, photo_ids: ArrayLike | None = None) -> IdentityClustering:
+    def update(
+        self,
+        X: ArrayLike,
+        *,
+        photo_ids: ArrayLike | None = None,
+        repeating_photos: Iterable[Any] = (),
+    ) -> IdentityClustering:
         """Add faces: each joins a person, or others of them to be a new one.
 
         People who are there keep their ids and their faces; none are merged or split.  The new
@@ -208,6 +216,8 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             Embeddings.
         photo_ids : array-like of shape (n_new,), optional
             Photo of each new face, to be given if and only if `fit` was given photos.
+        repeating_photos : iterable, optional
+            Photos where a person may be more than once, beside those that `fit` was given.
 
         Returns
         -------
@@ -234,20 +244,28 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if photo_ids is not None:
             added = _column(photo_ids, len(x), "photo_ids")
             photos = np.concatenate([self._photo_ids, added])
+        repeating = (*self._repeating_photos, *repeating_photos)
         everything = np.concatenate([self._embeddings, x])
         self._tell("neighbors")
         if self.graph_.n_neighbors < self.n_neighbors:  # there were too few faces for more
             graph = self._build_graph(everything)
         else:
-            graph = self.graph_.extend(everything, n_threads=self.n_threads)
+            # Its first rows are those of the graph: fit saw to that.
+            graph = self.graph_.extend(everything, check=False, n_threads=self.n_threads)
         self._tell("people")
         near = neighborhood(graph, self.labels_, self.cutoff_)
         n_old = len(near) - len(x)
-        some = None if photos is None else photos[near]
+        known = Constraints(
+            len(near),
+            photo_ids=None if photos is None else photos[near],
+            repeating_photos=_among(repeating, photos, near),
+        )
         task = self._task(
             unit_rows(everything[near]),
             restricted(graph, near),
-            Constraints(len(near), photo_ids=some),
+            Constraints(
+                len(near), photo_ids=some, repeating_photos=_among(repeating, photos, near)
+            ),
             self.cutoff_,
         )
         settled = np.concatenate([self.person_ids_[near[:n_old]], np.full(len(x), -1, np.int64)])
@@ -266,6 +284,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.changes_ = born
         self.n_people_ = int(self.labels_.max()) + 1
         self.graph_, self._embeddings, self._photo_ids = graph, everything, photos
+        self._repeating_photos = repeating
         return self
 
     def _build_graph(self, X: NDArray[Any]) -> NeighborGraph:
@@ -342,6 +361,20 @@ def _check_graph(graph: NeighborGraph, X: NDArray[Any]) -> None:
             " found on metric='euclidean' with normalize=True"
         )
     graph.check_matches(X)
+
+
+def _among(
+    repeating: tuple[Any, ...], photos: NDArray[Any] | None, faces: NDArray[np.int64]
+) -> list[Any]:
+    """Return those repeating photos that some faces are of; all must be photos."""
+    if not repeating:
+        return []
+    known = set() if photos is None else set(photos.tolist())
+    for photo in repeating:
+        if photo not in known:
+            raise InvalidInputError(f"repeating_photos names {photo!r}, which is in no photo_ids")
+    present = set() if photos is None else set(photos[faces].tolist())
+    return [photo for photo in repeating if photo in present]
 
 
 def _column(values: ArrayLike, n: int, name: str) -> NDArray[Any]:

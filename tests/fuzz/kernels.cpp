@@ -196,7 +196,7 @@ void people(Source& source) {
     const LinkageProblem problem{graph,      x.data(),     dim,    shares, labels.data(), n_groups,
                                  exclusions, n_exclusions, cutoff, 0.5,    cutoff,        0.0};
     add(answer, average_linkage(problem, n_threads, interrupt));
-    const SparseRows links = probable_links(graph, k, cutoff, 0.1, n_threads, interrupt);
+    const SparseRows links = probable_links(graph, k, cutoff, cutoff, 0.1, n_threads, interrupt);
     add(answer, links.columns);
     add(answer, links.values);
     const SparseRows ranked = rank_order_links(graph, k, cutoff, n_threads, interrupt);

@@ -109,6 +109,26 @@ def test_update_never_joins_people_or_faces_of_a_photo() -> None:
     assert not np.isin(mine, model.person_ids_[7]).any()
 
 
+def test_update_knows_photos_that_repeat_people() -> None:
+    rows, truth = people(3)
+    old, new = rows[:200], rows[200:]
+    photos = np.arange(200)
+    mine = np.flatnonzero(truth[200:] == truth[7])
+    assert len(mine) > 1
+
+    def where(fitted: tuple[int, ...], updated: tuple[int, ...]) -> set[bool]:
+        model = IdentityClustering().fit(old, photo_ids=photos, repeating_photos=fitted)
+        model.update(new[mine], photo_ids=np.full(len(mine), 7), repeating_photos=updated)
+        return set((model.person_ids_[200:] == model.person_ids_[7]).tolist())
+
+    assert where((), ()) == {False}
+    assert where((7,), ()) == {True}  # fit's are kept
+    assert where((), (7,)) == {True}
+    assert where((3, 7), ()) == {True}  # a photo of none of the faces that decide
+    with pytest.raises(InvalidInputError, match="names 500"):
+        where((), (500,))
+
+
 def test_one_face_then_another() -> None:
     model = IdentityClustering().fit(np.eye(3)[:1]).update(np.eye(3)[:1]).update(np.eye(3)[1:])
     assert model.labels_.tolist() == [0, 0, 1, 2]
