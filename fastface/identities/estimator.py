@@ -263,9 +263,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         task = self._task(
             unit_rows(everything[near]),
             restricted(graph, near),
-            Constraints(
-                len(near), photo_ids=some, repeating_photos=_among(repeating, photos, near)
-            ),
+            known,
             self.cutoff_,
         )
         settled = np.concatenate([self.person_ids_[near[:n_old]], np.full(len(x), -1, np.int64)])
