@@ -22,16 +22,74 @@ std::vector<std::int32_t> walk_groups(const LinkageProblem& problem, const Group
   return order;
 }
 
+// Beside each share of a row, the root of the share that goes the other way: what the column gives
+// the row.  Nothing if some share goes one way only.
+std::vector<float> facing_roots(const SparseRows& shares) {
+  std::vector<float> roots(shares.values.size());
+  std::vector<std::int64_t> next(shares.offsets.begin(), shares.offsets.end() - 1);
+  for (std::int64_t row = 0; row < shares.size(); ++row) {
+    for (std::int64_t e = shares.offsets[row]; e < shares.offsets[row + 1]; ++e) {
+      const std::int32_t column = shares.columns[e];
+      const std::int64_t place = next[column]++;  // rows come in the order of columns
+      if (place == shares.offsets[column + 1] || shares.columns[place] != row) return {};
+      roots[place] = std::sqrt(shares.values[e]);
+    }
+  }
+  return roots;
+}
+
+// The overlaps of one face with all others, where every share has one that faces it.  The sums are
+// those of a desk, in the same order, but only faces with a share in common are ever read.
+class AllOverlaps {
+ public:
+  AllOverlaps(const Groups& groups, const SparseRows& shares, const std::vector<float>& facing)
+      : groups_(groups), shares_(shares), facing_(facing) {
+    if (!facing.empty()) sums_.assign(static_cast<std::size_t>(shares.size()), 0.0);
+  }
+
+  void add_up(std::int64_t face) {
+    const RowView row = groups_.row(face);
+    for (std::int64_t e = 0; e < row.size; ++e) {
+      const double root = row.values[e];
+      const std::int64_t stop = shares_.offsets[row.columns[e] + 1];
+      for (std::int64_t f = shares_.offsets[row.columns[e]]; f < stop; ++f)
+        sums_[shares_.columns[f]] += root * static_cast<double>(facing_[f]);
+    }
+  }
+
+  void clear(std::int64_t face) {
+    const RowView row = groups_.row(face);
+    for (std::int64_t e = 0; e < row.size; ++e) {
+      const std::int64_t stop = shares_.offsets[row.columns[e] + 1];
+      for (std::int64_t f = shares_.offsets[row.columns[e]]; f < stop; ++f)
+        sums_[shares_.columns[f]] = 0;
+    }
+  }
+
+  double operator[](std::int64_t other) const { return sums_[other]; }
+
+ private:
+  const Groups& groups_;
+  const SparseRows& shares_;
+  const std::vector<float>& facing_;
+  std::vector<double> sums_;
+};
+
 // Scores the pairs of groups that the graph links; those that reach `stop` may be joined.
 SparseRows find_pairs(const LinkageProblem& problem, const Groups& groups,
                       const std::vector<std::int32_t>& order, int n_threads, Interrupt& interrupt) {
   const NeighborLists& graph = problem.graph;
+  const auto facing = groups.all_alone() ? facing_roots(problem.shares) : std::vector<float>();
+  const bool at_once = !facing.empty();
   return build_rows(order, n_threads, interrupt, [&]() -> RowWriter {
     auto desk = std::make_shared<Desk>(problem.n_groups, problem.n_exclusions);
-    return [&, desk](std::int64_t group, std::vector<std::int32_t>& columns,
-                     std::vector<float>& values) {
-      desk->lay_open(groups.row(group), groups.exclusions(group));
+    auto overlaps = std::make_shared<AllOverlaps>(groups, problem.shares, facing);
+    return [&, desk, overlaps](std::int64_t group, std::vector<std::int32_t>& columns,
+                               std::vector<float>& values) {
+      desk->lay_open(at_once ? RowView{nullptr, nullptr, 0} : groups.row(group),
+                     groups.exclusions(group));
       desk->meets(group);
+      if (at_once) overlaps->add_up(group);
       for (const std::int32_t face : groups.faces(group)) {
         for (std::int64_t e = face * graph.k; e < (face + 1) * graph.k; ++e) {
           if (!(graph.distances[e] < problem.longest_edge)) continue;
@@ -47,7 +105,8 @@ SparseRows find_pairs(const LinkageProblem& problem, const Groups& groups,
           if (problem.n_exclusions > 0 && desk->excludes(groups.exclusions(other))) continue;
           const double n_pairs =
               static_cast<double>(groups.size(group)) * static_cast<double>(groups.size(other));
-          const double overlap = desk->overlap(groups.row(other)) / n_pairs;
+          const double overlap =
+              at_once ? (*overlaps)[other] : desk->overlap(groups.row(other)) / n_pairs;
           // The graph knows how far two faces are apart.
           const double distance = graph.distances[e];
           const double squared =
@@ -61,6 +120,7 @@ SparseRows find_pairs(const LinkageProblem& problem, const Groups& groups,
           values.push_back(score);
         }
       }
+      if (at_once) overlaps->clear(group);
     };
   });
 }
