@@ -65,21 +65,23 @@ SparseRows build_rows(const std::vector<std::int32_t>& order, int n_threads, Int
     };
   });
   for (std::int64_t row = 0; row < n; ++row) rows.offsets[row + 1] += rows.offsets[row];
-  // Columns first, then values: for a moment only one of them is there twice.
+  // Columns first, then values: only one of them is there twice.
   const auto put = [&](auto part, auto& target) {
     target.resize(static_cast<std::size_t>(rows.offsets.back()));
-    for (std::int64_t index = 0; index < n_blocks; ++index) {
-      auto& source = blocks[index].*part;
-      auto next = source.begin();
-      const std::int64_t stop = std::min(n, (index + 1) * kBlockRows);
-      for (std::int64_t place = index * kBlockRows; place < stop; ++place) {
-        const std::int64_t start = rows.offsets[order[place]];
-        const std::int64_t size = rows.offsets[order[place] + 1] - start;
-        std::copy_n(next, size, target.begin() + start);
-        next += size;
-      }
-      std::decay_t<decltype(source)>().swap(source);
-    }
+    parallel_for(n_blocks, n_threads, interrupt, [&]() -> Worker {
+      return [&](std::int64_t index) {
+        auto& source = blocks[index].*part;
+        auto next = source.begin();
+        const std::int64_t stop = std::min(n, (index + 1) * kBlockRows);
+        for (std::int64_t place = index * kBlockRows; place < stop; ++place) {
+          const std::int64_t start = rows.offsets[order[place]];
+          const std::int64_t size = rows.offsets[order[place] + 1] - start;
+          std::copy_n(next, size, target.begin() + start);
+          next += size;
+        }
+        std::decay_t<decltype(source)>().swap(source);
+      };
+    });
   };
   put(&Block::columns, rows.columns);
   put(&Block::values, rows.values);
