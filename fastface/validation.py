@@ -25,6 +25,7 @@ __all__ = [
     "check_metric",
     "check_same_width",
     "gpu_of",
+    "refuse_gpu",
     "refuse_values",
 ]
 
@@ -67,11 +68,7 @@ def check_matrix(
     InvalidInputError
         If it is not such a matrix, or holds NaN or infinity.
     """
-    if place := gpu_of(X, name):
-        raise InvalidInputError(
-            f"{name} lies on {place}, and this is computed from arrays of the host: pass a copy"
-            " there (cupy.asnumpy, tensor.cpu())"
-        )
+    refuse_gpu(X, name)
     try:
         array = np.asarray(X)
     except ValueError as error:
@@ -144,6 +141,15 @@ def gpu_of(array: object, name: str = "the array") -> str | None:
         f"{name} lies on a device that is neither a CPU nor an NVIDIA GPU (kind {int(code)} of"
         " DLPack): copy it to the host"
     )
+
+
+def refuse_gpu(array: object, name: str) -> None:
+    """Refuse an array on a GPU, where only the host computes."""
+    if place := gpu_of(array, name):
+        raise InvalidInputError(
+            f"{name} lies on {place}, and this is computed from arrays of the host: pass a copy"
+            " there (cupy.asnumpy, tensor.cpu())"
+        )
 
 
 def check_device_matrix(X: Any, *, name: str = "X", min_rows: int = 1) -> None:

@@ -71,6 +71,7 @@ class Code:
     tile: TileShape
     step_instructions: int  # of a 64-byte step
     step_alu: int
+    idle_loads: int  # of a step; each keeps shared memory busy for a clock
     tensor: int  # HMMA or FFMA of a step
     tile_instructions: int  # of an epilogue that leaves nothing out
     tile_alu: int
@@ -101,6 +102,7 @@ def measure_code(compiled: Compiled, text: str) -> Code:
         tile,
         len(inner.operations),
         inner.count(*_ALU),
+        inner.idle_loads,
         inner.count(kind),
         len(outer) - len(inner.operations),
         alu,
@@ -136,6 +138,7 @@ def tile_clocks(device: Device, code: Code, dim: int, n_centers: int) -> dict[st
     # By ldmatrix, or by wgmma for four warps at once; plain cores broadcast.
     readers = warps // 4 if tile.warpgroup_columns else warps
     read = readers * n_steps * 64 * (64 + warp_columns)
+    idle_loads = warps * n_steps * code.idle_loads
     # A warpgroup does not multiply while it is in the epilogue; another block's do.
     alone = tile.warpgroup_columns and tile.blocks_per_sm == 1
     idle = warps * visited * code.tile_instructions / 4 if alone else 0.0
@@ -144,7 +147,7 @@ def tile_clocks(device: Device, code: Code, dim: int, n_centers: int) -> dict[st
         "products": repeated * products / device.rate(tile) + idle,
         "issue": instructions / 4,
         "comparisons": alu / 2,  # 16 lanes a scheduler
-        "shared memory": (read + fetched) / 128,
+        "shared memory": (read + fetched) / 128 + idle_loads,
         "L2": fetched / device.l2_bytes,
     }
 

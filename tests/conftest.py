@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="turn the skips of tests that need a CUDA device into failures",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a test that needs a GPU fail where it would be skipped, if that was asked for."""
+    report = yield
+    needs_gpu = item.get_closest_marker("gpu") is not None
+    if report.skipped and needs_gpu and item.config.getoption("--require-gpu"):
+        assert call.excinfo is not None
+        report.outcome = "failed"
+        report.longrepr = f"--require-gpu, but {call.excinfo.value}"
+    return report
 
 
 def _absent(what: str) -> None:

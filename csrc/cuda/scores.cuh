@@ -80,8 +80,7 @@ struct Scores {
 #endif
 
 #ifdef WARPGROUP_COLUMNS
-  // Products begin from nothing, because a register that is set elsewhere would stop them; biases
-  // are added at the end.
+  // Products begin from nothing, which takes no instruction; biases are added at the end.
   __device__ __forceinline__ void start(const float*) { wgmma_forget(sums); }
 
   __device__ __forceinline__ void finish(const float* biases) {

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from fastface.attributes.splits import SearchParameters
 from fastface.errors import InvalidInputError
-from fastface.validation import check_integer, check_matrix
+from fastface.validation import check_integer, check_matrix, refuse_gpu
 
 __all__ = ["check_embeddings", "check_parameters"]
 
@@ -23,8 +23,10 @@ def check_embeddings(estimator: Any, X: ArrayLike, *, reset: bool) -> NDArray[An
     Raises
     ------
     InvalidInputError
-        If it is no such matrix; the text is scikit-learn's, as users of estimators know it.
+        If it is no such matrix, or lies on a GPU; but for that the text is scikit-learn's, as users
+        of estimators know it.
     """
+    refuse_gpu(X, "X")
     try:
         x = validate_data(
             estimator,

@@ -17,7 +17,9 @@ _FEW_ROWS = 10_000
 _MOST_ROWS = 50_000
 
 
-def plain_k_means(X: NDArray[Any], n_clusters: int, *, seed: int) -> NDArray[np.int32]:
+def plain_k_means(
+    X: NDArray[Any], n_clusters: int, *, seed: int, device: str = "auto"
+) -> NDArray[np.int32]:
     """Return the cluster of each row by k-means from k-means++ seeds.
 
     Up to 10,000 rows the best of ten runs counts, beyond there is one.
@@ -31,6 +33,8 @@ def plain_k_means(X: NDArray[Any], n_clusters: int, *, seed: int) -> NDArray[np.
         How many.
     seed : int
         Of the first centers.
+    device : str
+        Where to compute; see `fastface.KMeans`.
 
     Returns
     -------
@@ -42,5 +46,5 @@ def plain_k_means(X: NDArray[Any], n_clusters: int, *, seed: int) -> NDArray[np.
         rng = np.random.default_rng([seed, n_clusters])
         rows = rows[np.sort(rng.choice(len(rows), _MOST_ROWS, replace=False))]
     n_init = _N_INIT if len(rows) <= _FEW_ROWS else 1
-    model = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(rows)
-    return assign(X, model.cluster_centers_)[0]
+    model = KMeans(n_clusters, n_init=n_init, random_state=seed, device=device).fit(rows)
+    return assign(X, model.cluster_centers_, device=device)[0]

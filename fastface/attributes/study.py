@@ -166,6 +166,7 @@ def study_attributes(
     cuts: Mapping[str, tuple[float, float]] | None = None,
     discovery: AttributeDiscovery | None = None,
     found_elsewhere: bool = False,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Study:
     """Study what embeddings tell apart.
@@ -188,6 +189,8 @@ def study_attributes(
     found_elsewhere : bool
         The splits of `discovery` were found in other rows: whether they would be found again is
         not asked of these.
+    device : str
+        Where plain k-means computes; see `fastface.KMeans`.
     progress : Progress, optional
         What to tell how far the work is.
 
@@ -237,7 +240,11 @@ def study_attributes(
         )
         step.advance()
         most = max(2, len(np.unique(units[:1000], axis=0)))
-        kmeans = {k: plain_k_means(units, k, seed=seed) for k in KMEANS_CLUSTERS if k <= most}
+        kmeans = {
+            k: plain_k_means(units, k, seed=seed, device=device)
+            for k in KMEANS_CLUSTERS
+            if k <= most
+        }
         step.advance()
         answers = _answers(X, units, model, people, questions, kmeans[2])
         matches = _kmeans_matches(questions, people, kmeans, seed)

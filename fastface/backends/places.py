@@ -6,11 +6,13 @@ import sys
 import warnings
 from typing import Any
 
+from numpy.typing import NDArray
+
 from fastface.backends.registry import get_backend, tell_choice
 from fastface.errors import InvalidInputError
-from fastface.validation import check_device, gpu_of
+from fastface.validation import check_device, check_device_matrix, check_matrix, gpu_of
 
-__all__ = ["Origin", "as_given", "choose_device", "on_host"]
+__all__ = ["Origin", "as_given", "bring_rows", "choose_device", "on_host"]
 
 
 def choose_device(device: str, arrays: dict[str, object]) -> str:
@@ -64,6 +66,34 @@ def on_host(array: Any) -> Any:
     """Return a copy of a GPU's array in NumPy; anything else as it is."""
     place = gpu_of(array)
     return array if place is None else get_backend(place).to_host(array)
+
+
+def bring_rows(X: Any, device: str) -> tuple[NDArray[Any], str]:
+    """Return rows as a matrix of the host, and the device for the dense part of what follows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows, on the host or on a GPU.
+    device : str
+        What the caller asked for.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        See `fastface.validation.check_matrix`.
+    str
+        See `choose_device`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the rows cannot be used, or lie elsewhere than `device`.
+    """
+    chosen = choose_device(device, {"X": X})
+    if gpu_of(X) is not None:
+        check_device_matrix(X)
+    return check_matrix(on_host(X)), chosen
 
 
 def as_given(rows: Any) -> Any:

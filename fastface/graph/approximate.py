@@ -182,6 +182,7 @@ def nearest_others(
     k: int,
     metric: str,
     *,
+    device: str = "auto",
     n_threads: int | None = None,
     memory_limit: int | str | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -191,6 +192,7 @@ def nearest_others(
         X,
         n_neighbors=k + 1,
         metric=metric,
+        device=device,
         n_threads=n_threads,
         memory_limit=memory_limit,
     )

@@ -22,6 +22,7 @@ def grown_neighbors(
     distances: NDArray[np.float32],
     metric: str,
     *,
+    device: str = "auto",
     n_threads: int | None = None,
     memory_limit: int | str | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -38,7 +39,7 @@ def grown_neighbors(
         Lists of the old rows, sorted by (distance, index).
     metric : str
         Their metric.
-    n_threads, memory_limit
+    device, n_threads, memory_limit
         See `fastface.nearest_neighbors`.
 
     Returns
@@ -61,6 +62,7 @@ def grown_neighbors(
                 X[n_old:],
                 n_neighbors=few,
                 metric=metric,
+                device=device,
                 n_threads=n_threads,
                 memory_limit=memory_limit,
             )
@@ -77,7 +79,7 @@ def grown_neighbors(
     for start in range(n_old, len(X), _BLOCK_ROWS):
         new = np.arange(start, min(len(X), start + _BLOCK_ROWS), dtype=np.int32)
         out_distances[new], out_indices[new] = nearest_others(
-            X, new, k, metric, n_threads=n_threads, memory_limit=memory_limit
+            X, new, k, metric, device=device, n_threads=n_threads, memory_limit=memory_limit
         )
     return out_distances, out_indices
 

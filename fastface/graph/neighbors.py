@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastface.backends.places import bring_rows
 from fastface.backends.registry import resolve_threads
 from fastface.distances import nearest_neighbors
 from fastface.errors import CorruptFileError, InvalidInputError
@@ -18,7 +19,7 @@ from fastface.graph.growth import grown_neighbors
 from fastface.graph.join import join_exactly, worth_joining
 from fastface.graph.rows import fingerprint, unit_rows
 from fastface.storage import read_arrays, write_arrays
-from fastface.validation import METRICS, check_integer, check_matrix, check_metric
+from fastface.validation import METRICS, check_integer, check_metric
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -86,7 +87,7 @@ class NeighborGraph:
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; those on a GPU are copied to the host too, where the graph is.
         n_neighbors : int
             How many; where there are fewer other rows, all of them.
         metric : {"sqeuclidean", "euclidean", "cosine", "inner_product"}
@@ -97,13 +98,13 @@ class NeighborGraph:
             ``"approximate"`` finds most neighbours, in time that grows little faster than the
             number of rows: rows are compared with groups of near ones, then with the neighbours of
             their neighbours (`fastface.graph.approximate`).  ``"auto"`` is exact up to 200,000
-            rows, with the inner product, and on the reference device.
+            rows, with the inner product, and where `device` is not the CPU.
         recall : float
             What an approximate graph aims at; `recall` of the graph tells what was reached.
         random_state : int
             Draws the rows that the recall of an approximate graph is measured on.
-        device : str
-            Where to compute.
+        device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+            Where to search; see `fastface.nearest_neighbors`.
         n_threads : int, optional
             Threads; by default `fastface.get_num_threads`.  The graph does not depend on it.
         memory_limit : int or str, optional
@@ -119,9 +120,9 @@ class NeighborGraph:
         ------
         InvalidInputError
             If `X` is not a finite matrix, `normalize` meets a row of zeros, or an approximate graph
-            is asked for where there is none: with the inner product or the reference device.
+            is asked for where there is none: with the inner product, or not on the CPU.
         """
-        x = check_matrix(X)
+        x, device = bring_rows(X, device)
         check_metric(metric)
         k = min(check_integer(n_neighbors, name="n_neighbors", low=1), len(x) - 1)
         chosen = choose_method(method, len(x), metric, device)
@@ -170,6 +171,7 @@ class NeighborGraph:
         X: ArrayLike,
         *,
         check: bool = True,
+        device: str = "auto",
         n_threads: int | None = None,
         memory_limit: int | str | None = None,
     ) -> NeighborGraph:
@@ -185,10 +187,8 @@ class NeighborGraph:
             The rows of this graph, in order, then new ones.
         check : bool
             Compare the first rows with those the graph was built from, which reads all of them.
-        n_threads : int, optional
-            Threads; by default `fastface.get_num_threads`.
-        memory_limit : int or str, optional
-            See `fastface.nearest_neighbors`.
+        device, n_threads, memory_limit
+            See `build`.
 
         Returns
         -------
@@ -200,7 +200,7 @@ class NeighborGraph:
         InvalidInputError
             If `X` does not begin with the rows of this graph, or new rows cannot be used.
         """
-        x = check_matrix(X)
+        x, device = bring_rows(X, device)
         if check or x.shape[1] != self.n_features or len(x) < self.n_samples:
             self.check_matches(x[: self.n_samples])
         if len(x) == self.n_samples:
@@ -212,6 +212,7 @@ class NeighborGraph:
             self.indices,
             self.distances,
             self.metric,
+            device=device,
             n_threads=n_threads,
             memory_limit=memory_limit,
         )

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
+from fastface.backends.places import bring_rows
 from fastface.backends.registry import resolve_threads
 from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph, unit_rows
@@ -23,7 +24,7 @@ from fastface.identities.methods import METHODS, Task, group_faces, resolve
 from fastface.identities.numbering import by_size
 from fastface.identities.stable_ids import Change, match_people
 from fastface.identities.update import neighborhood
-from fastface.validation import check_integer, check_matrix
+from fastface.validation import check_integer
 
 __all__ = ["METHODS", "IdentityClustering"]
 
@@ -54,8 +55,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     random_state : int
         Of methods that draw.
     device : str
-        Where the graph is built, and, with ``"cuda"``, where the links of ``"fc-es"``, the groups
-        of ``"chinese-whispers"`` and ``"components"`` are found.  Results do not depend on it.
+        Where the graph is built: with ``"auto"`` the GPU that the embeddings lie on, else the CPU.
+        With ``"cuda"`` the links of ``"fc-es"``, the groups of ``"chinese-whispers"``,
+        ``"components"`` and ``"kmeans"`` are found there too.  Results do not depend on it.
     n_threads : int, optional
         Threads.  Results do not depend on it.
     callback : callable, optional
@@ -157,7 +159,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         method = resolve(self.method, self.n_people)
         self._check_parameters()
-        x = check_matrix(X)
+        x, device = bring_rows(X, self.device)
         repeating_photos = tuple(repeating_photos)
         constraints = Constraints(
             len(x),
@@ -175,7 +177,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
         if graph is None:
             self._tell("neighbors")
-            graph = self._build_graph(x)
+            graph = self._build_graph(x, device)
         self._tell("people")
         task = self._task(rows, graph, constraints, cutoff)
         labels = group_faces(method, task, last=last)
@@ -230,7 +232,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             If the rows do not fit the earlier ones.
         """
         check_is_fitted(self, "labels_")
-        x = check_matrix(X)
+        x, device = bring_rows(X, self.device)
         if x.shape[1] != self.n_features_in_:
             raise InvalidInputError(
                 f"these embeddings have {x.shape[1]} features, those of fit {self.n_features_in_}"
@@ -248,10 +250,12 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         everything = np.concatenate([self._embeddings, x])
         self._tell("neighbors")
         if self.graph_.n_neighbors < self.n_neighbors:  # there were too few faces for more
-            graph = self._build_graph(everything)
+            graph = self._build_graph(everything, device)
         else:
             # Its first rows are those of the graph: fit saw to that.
-            graph = self.graph_.extend(everything, check=False, n_threads=self.n_threads)
+            graph = self.graph_.extend(
+                everything, check=False, device=device, n_threads=self.n_threads
+            )
         self._tell("people")
         near = neighborhood(graph, self.labels_, self.cutoff_)
         n_old = len(near) - len(x)
@@ -285,13 +289,13 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self._repeating_photos = repeating
         return self
 
-    def _build_graph(self, X: NDArray[Any]) -> NeighborGraph:
+    def _build_graph(self, X: NDArray[Any], device: str) -> NeighborGraph:
         return NeighborGraph.build(
             X,
             n_neighbors=self.n_neighbors,
             metric="euclidean",
             normalize=True,
-            device=self.device,
+            device=device,
             n_threads=self.n_threads,
         )
 

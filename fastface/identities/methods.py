@@ -54,7 +54,7 @@ class Task:
     n_threads : int
         Results do not depend on it.
     device : str
-        Where links and components are found, and faces whisper; neither do they on this.
+        Where links, components and means are found, and faces whisper; nor do they on this.
     """
 
     rows: NDArray[np.float32]
@@ -143,6 +143,7 @@ def _kmeans(task: Task) -> NDArray[np.int64]:
         n_people=check_integer(task.n_people, name="n_people", low=1, high=len(task.rows)),
         constraints=task.constraints,
         seed=task.random_state,
+        device=task.device,
         n_threads=task.n_threads,
     )
 

@@ -19,6 +19,7 @@ def plain_kmeans(
     n_people: int,
     constraints: Constraints | None = None,
     seed: int = 0,
+    device: str = "auto",
     n_threads: int | None = None,
 ) -> NDArray[np.int64]:
     """Group unit vectors around means.
@@ -35,6 +36,8 @@ def plain_kmeans(
         Respected, by repair: there may then be more people than asked for.
     seed : int
         Of the start.
+    device : str
+        See `fastface.KMeans`.
     n_threads : int, optional
         Threads; the result does not depend on them.
 
@@ -44,5 +47,5 @@ def plain_kmeans(
         Labels, numbered by first appearance.
     """
     constraints = constraints or Constraints(len(X))
-    model = KMeans(n_clusters=n_people, random_state=seed, n_threads=n_threads, n_init=1)
+    model = KMeans(n_people, random_state=seed, n_init=1, device=device, n_threads=n_threads)
     return constraints.enforce(np.asarray(model.fit_predict(X)), graph)

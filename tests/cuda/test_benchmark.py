@@ -30,7 +30,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_rehearsal(
     bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib", reason="the extra 'bench' brings it")
     monkeypatch.setattr(bench, "RESULTS", tmp_path)
     monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path)
     monkeypatch.setattr(bench, "METRICS", ("cosine",))

@@ -15,6 +15,7 @@ pytest.importorskip("cuda.bindings.nvrtc", reason="the extra 'test' brings NVRTC
 from cupy_stand_in import Array, StandIn, Tensor, torch_over
 
 import fastface
+from fastface.attributes.kmeans import plain_k_means
 from fastface.backends import registry
 from fastface.backends.cuda.device import _shared_gpu
 from fastface.errors import InvalidInputError
@@ -112,6 +113,45 @@ def test_k_means(torch: Any, cupy: StandIn, rows: np.ndarray) -> None:
         fastface.KMeans(6, **options).fit(torch.tensor(rows))
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_graphs(torch: Any, cupy: StandIn, rows: np.ndarray, normalize: bool) -> None:
+    """Searched on the GPU, kept on the host."""
+    options: dict[str, Any] = {"n_neighbors": 9, "normalize": normalize}
+    expected = fastface.NeighborGraph.build(rows, **options)
+    for there, device in ((np.asarray, "cuda"), (cupy.asarray, "auto"), (torch.tensor, "cuda")):
+        before = len(cupy.launches)
+        x, some = there(rows), there(rows[:52])
+        part = fastface.NeighborGraph.build(some, device=device, **options)
+        for graph in (
+            fastface.NeighborGraph.build(x, device=device, **options),
+            part.extend(x, device=device),
+        ):
+            assert "topk_screen" in {name for name, _ in cupy.launches[before:]}
+            assert graph.indices.tobytes() == expected.indices.tobytes()
+            assert graph.distances.tobytes() == expected.distances.tobytes()
+            assert graph.fingerprint == expected.fingerprint
+
+
+def test_people_and_attributes(
+    torch: Any, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastface.attributes.kmeans._N_INIT", 1)  # others are like the first
+    photos = np.arange(60) // 2
+    theirs = fastface.IdentityClustering().fit(rows[:50], photo_ids=photos[:50])
+    ours = fastface.IdentityClustering().fit(torch.tensor(rows[:50]), photo_ids=photos[:50])
+    for more in (None, rows[50:]):
+        if more is not None:
+            theirs.update(more, photo_ids=photos[50:])
+            ours.update(torch.tensor(more), photo_ids=photos[50:])
+        assert ours.labels_.tobytes() == theirs.labels_.tobytes()
+        assert ours.confidence_.tobytes() == theirs.confidence_.tobytes()
+    by_means = fastface.IdentityClustering("kmeans", n_people=3, device="cuda").fit(rows)
+    expected = fastface.IdentityClustering("kmeans", n_people=3).fit(rows)
+    assert by_means.labels_.tobytes() == expected.labels_.tobytes()
+    found = plain_k_means(rows, 3, seed=0, device="cuda")
+    assert found.tobytes() == plain_k_means(rows, 3, seed=0).tobytes()
+
+
 def test_what_is_refused(torch: Any, cupy: StandIn, rows: np.ndarray) -> None:
     there = cupy.asarray(rows)
 
@@ -140,8 +180,12 @@ def test_what_is_refused(torch: Any, cupy: StandIn, rows: np.ndarray) -> None:
     refused(r"X asks for gradients.*detach\(\)", graded, there)
     with pytest.raises(InvalidInputError, match=r"out must be a .*\(60, 41\) on the GPU"):
         fastface.pairwise_distances(there, there[:41], out=np.empty((60, 41), np.float32))
+    with pytest.raises(InvalidInputError, match="X lies on cuda:0, and device='cpu'"):
+        fastface.NeighborGraph.build(there, device="cpu")
+    with pytest.raises(InvalidInputError, match="X is not contiguous on the GPU"):
+        fastface.IdentityClustering().fit(strided)
     with pytest.raises(InvalidInputError, match="X lies on cuda:0, and this is computed from"):
-        fastface.NeighborGraph.build(there)
+        fastface.AttributeDiscovery().fit(there)
 
 
 def test_auto_says_once_where_it_went(

@@ -72,6 +72,14 @@ extern "C" __global__ void k(const int* in, int* out, int n) {
 """
 
 
+COPY = "if (t % 4 == 0) cp_async_16(s + t, in + t); cp_async_commit(); "
+PRODUCTS = (
+    "float sums[64]; wgmma_forget(sums); unsigned char* const d = dynamic_shared(); "
+    "const auto m = swizzled_matrix(d + (0u - shared_address(d)) % 512); "
+    "wgmma_bf16(sums, m, m, 0); wgmma_commit(); "
+)
+
+
 @pytest.mark.parametrize(
     ("body", "report"),
     [
@@ -88,6 +96,12 @@ extern "C" __global__ void k(const int* in, int* out, int n) {
         ("if (t < 9) __syncthreads(); out[t] = in[t];", "left before a barrier"),
         ("out[t] = t < 9 ? __shfl_sync(~0u, in[t], 0) : 0;", ""),
         ("out[t] = t % 32 < 9 ? __shfl_sync(0xffu, in[t], 0) : 0;", "not in its own member mask"),
+        (COPY + "cp_async_wait<0>(); __syncwarp(); out[t] = s[t];", ""),
+        (COPY + "cp_async_wait<1>(); __syncwarp(); out[t] = s[t];", "use-after-poison"),
+        (COPY + COPY, "use-after-poison"),
+        (PRODUCTS + "wgmma_wait<0>(); out[t] = sums[9] != sums[9];", ""),
+        (PRODUCTS + "wgmma_wait<1>(); out[t] = sums[9] != sums[9];", "use-after-poison"),
+        (PRODUCTS + "sums[9] = 0.0f; wgmma_wait<0>();", "use-after-poison"),
         ("if (t % 2) __syncwarp(); else out[t] = __shfl_sync(~0u, in[t], 0);", "different things"),
     ],
 )
@@ -98,8 +112,9 @@ def test_the_sanitizers_and_the_scheduler_see_faults(
     engine = FiberEngine(programs, texts)
     given, out = engine.put(np.arange(64, dtype=np.int32)), engine.empty(64, np.int32)
     arguments = [given, out, 64]
+    shared = 128 * 64 + 512 if body.startswith(PRODUCTS) else 128
     if not report:
-        engine.launch("small", {}, "k", 1, 64, arguments, 128)
+        engine.launch("small", {}, "k", 1, 64, arguments, shared)
         return
     with pytest.raises(FiberFault, match=report):
-        engine.launch("small", {}, "k", 1, 64, arguments, 128)
+        engine.launch("small", {}, "k", 1, 64, arguments, shared)

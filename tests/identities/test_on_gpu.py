@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,10 +20,13 @@ from fastface.errors import BackendUnavailableError
 from fastface.graph import NeighborGraph
 from fastface.identities.chinese_whispers import chinese_whispers
 
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 IN_SIMULATOR = textwrap.dedent(
     """
     import json
+    import sys
     import numpy as np
+    from cupy_stand_in import StandIn
     from fastface import IdentityClustering, NeighborGraph
     from fastface.identities.chinese_whispers import chinese_whispers
     from fastface.identities.components import components
@@ -67,6 +71,12 @@ IN_SIMULATOR = textwrap.dedent(
         same[f"probable {theta}"] = all(
             equal(getattr(cpu, name), getattr(gpu, name)) for name in ("indptr", "indices", "data")
         )
+    sys.modules["cupy"] = StandIn()
+    for method in ("fc-es", "chinese-whispers", "components"):
+        cpu, gpu = (
+            IdentityClustering(method, n_neighbors=9, device=d).fit(x) for d in ("cpu", "cuda")
+        )
+        same[f"whole {method}"] = equal(cpu.labels_, gpu.labels_)
     one = NeighborGraph.build(x[:1])
     same["one face"] = chinese_whispers(one, threshold=1.0, device="cuda").tolist() == [0]
     print(json.dumps(same))
@@ -79,7 +89,7 @@ def test_equals_the_cpu_in_the_simulator() -> None:
         [sys.executable, "-c", IN_SIMULATOR],
         capture_output=True,
         text=True,
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(SUPPORT)},
     )
     assert done.returncode == 0, done.stderr
     same = json.loads(done.stdout)

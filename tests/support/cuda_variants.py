@@ -181,11 +181,36 @@ def disassemble(compiled: Compiled, folder: Path) -> str:
     return done.stdout
 
 
+# ptxas 13.0 puts up to three of these before `cp.async`, and one or more between its wait and
+# `fence.proxy.async`, from sm_90 on also into kernels of two lines: a read of nothing into nothing.
+_IDLE_LOAD = ("LDS", "RZ, [RZ]")
+
+
 @dataclass(frozen=True)
 class Loop:
     """Instructions of an innermost loop."""
 
-    operations: tuple[str, ...]
+    instructions: tuple[tuple[str, str], ...]
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Return what they are called."""
+        return tuple(op for op, _ in self.instructions)
+
+    @property
+    def idle_loads(self) -> int:
+        """Return how many loads of shared memory read nothing for nobody."""
+        return self.instructions.count(_IDLE_LOAD)
+
+    @property
+    def warpgroup(self) -> list[str]:
+        """Return its products of warpgroups and what they wait for, in their order."""
+        found = []
+        for op, rest in self.instructions:
+            if op.startswith(("HGMMA", "WARPGROUP")):
+                barrier = rest if op.startswith("WARPGROUP") else rest[rest.rfind("gsb") :]
+                found.append(f"{op} {barrier}".strip() if "gsb" in rest else op)
+        return found
 
     def count(self, *prefixes: str) -> int:
         """Return how many operations begin with one of the prefixes."""
@@ -202,7 +227,7 @@ def operations(code: str) -> list[tuple[str, str]]:
         if label := re.match(r"(\.L_\w+):", line.strip()):
             found.append(("label", label[1]))
         elif instruction := _LINE.search(line):
-            found.append((instruction["op"], instruction["rest"]))
+            found.append((instruction["op"], instruction["rest"].strip()))
     return found
 
 
@@ -221,8 +246,8 @@ def main_loop(code: str, heaviest: str) -> Loop:
     for i, (op, rest) in enumerate(steps):
         target = re.search(r"\.L_\w+", rest)
         if op.startswith("BRA") and target and places.get(target[0], i) < i:
-            body = tuple(o for o, _ in steps[places[target[0]] : i + 1] if o != "label")
-            loops.append(Loop(body))
+            body = steps[places[target[0]] : i + 1]
+            loops.append(Loop(tuple(step for step in body if step[0] != "label")))
     most = max(loop.count(heaviest) for loop in loops)
     return min(
         (loop for loop in loops if loop.count(heaviest) == most),

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <list>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -42,6 +43,24 @@ struct Copy {
   const void* from;
 };
 
+// Sums that products add to at present, and their values.
+struct Sums {
+  float* place;
+  std::vector<float> values;
+};
+
+// Lets the sanitizer report who touches these bytes, until they are allowed again.
+inline void forbid([[maybe_unused]] void* bytes, [[maybe_unused]] std::size_t n) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(bytes, n);
+#endif
+}
+inline void allow([[maybe_unused]] void* bytes, [[maybe_unused]] std::size_t n) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(bytes, n);
+#endif
+}
+
 struct Fiber {
   ucontext_t context;
   unsigned char* stack;
@@ -57,6 +76,7 @@ struct Fiber {
   std::vector<Copy> open;
   std::vector<std::vector<std::function<void()>>> product_groups;
   std::vector<std::function<void()>> open_products;
+  std::list<Sums> sums_under_way;
 };
 
 inline constexpr std::size_t kStackBytes = 256 << 10;
@@ -86,6 +106,8 @@ inline void to_scheduler() {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(me.sanitizer_stack, nullptr, nullptr);
 #endif
+  // The sanitizer allows all of a stack that is switched to.
+  for (Sums& sums : me.sums_under_way) forbid(sums.place, sums.values.size() * sizeof(float));
 }
 
 inline void wait_for_block(const char* what, int vote) {

@@ -203,7 +203,7 @@ inline float half_to_float(unsigned short bits) {
   return bits & 0x8000 ? -value : value;
 }
 
-// What is copied is spoilt until it has been waited for.
+// What is copied is spoilt, and forbidden, until it has been waited for.
 inline void cp_async_16(void* shared, const void* global) {
   if (reinterpret_cast<std::uintptr_t>(shared) % 16 != 0 ||
       reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
@@ -211,6 +211,7 @@ inline void cp_async_16(void* shared, const void* global) {
   unsigned char test[16];
   std::memcpy(test, global, 16);
   std::memset(shared, 0xff, 16);
+  fibers::forbid(shared, 16);
   fibers::self().open.push_back({shared, global});
 }
 inline void cp_async_commit() {
@@ -222,7 +223,10 @@ template <int pending>
 void cp_async_wait() {
   std::vector<std::vector<fibers::Copy>>& groups = fibers::self().groups;
   while (groups.size() > static_cast<std::size_t>(pending)) {
-    for (const fibers::Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, 16);
+    for (const fibers::Copy& copy : groups.front()) {
+      fibers::allow(copy.to, 16);
+      std::memcpy(copy.to, copy.from, 16);
+    }
     groups.erase(groups.begin());
   }
 }
@@ -280,7 +284,8 @@ inline void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[
   fibers_mma<1>(c, a, b);
 }
 
-// Warpgroups: products wait for their group's end and read what is in memory then.
+// Warpgroups: products wait for their group's end and read what is in memory then.  Sums lie
+// elsewhere, their own place is spoilt and forbidden, until the last of their products is there.
 inline std::uint64_t swizzled_matrix(const void* rows) {
   const std::uint64_t address = reinterpret_cast<std::uintptr_t>(rows);
   if (address / 64 * 64 % 512 != 0) fibers::fail("misaligned", "wgmma", fibers::block, threadIdx);
@@ -295,11 +300,29 @@ inline void wgmma_commit() {
 }
 template <int pending>
 void wgmma_wait() {
-  std::vector<std::vector<std::function<void()>>>& groups = fibers::self().product_groups;
+  fibers::Fiber& me = fibers::self();
+  std::vector<std::vector<std::function<void()>>>& groups = me.product_groups;
   while (groups.size() > static_cast<std::size_t>(pending)) {
     for (const std::function<void()>& product : groups.front()) product();
     groups.erase(groups.begin());
   }
+  if (!groups.empty() || !me.open_products.empty()) return;
+  for (const fibers::Sums& sums : me.sums_under_way) {
+    fibers::allow(sums.place, sums.values.size() * sizeof(float));
+    std::memcpy(sums.place, sums.values.data(), sums.values.size() * sizeof(float));
+  }
+  me.sums_under_way.clear();
+}
+// Where products add to sums until they have been waited for.
+template <int kSumsOfThread>
+float* fibers_sums_under_way(float (&sums)[kSumsOfThread]) {
+  std::list<fibers::Sums>& all = fibers::self().sums_under_way;
+  for (fibers::Sums& one : all)
+    if (one.place == sums) return one.values.data();
+  all.push_back({sums, std::vector<float>(sums, sums + kSumsOfThread)});
+  for (float& sum : sums) sum = NAN;
+  fibers::forbid(sums, sizeof sums);
+  return all.back().values.data();
 }
 template <int kSumsOfThread>
 void wgmma_forget(float (&sums)[kSumsOfThread]) {
@@ -326,7 +349,7 @@ void fibers_wgmma(float (&sums)[kSumsOfThread], std::uint64_t rows, std::uint64_
                   int adds) {
   constexpr int kFeatures = 32 / sizeof(Element);
   const int thread = fibers::current % 128;
-  float* const into = sums;
+  float* const into = fibers_sums_under_way(sums);
   fibers::self().open_products.push_back([=] {
     for (int half = 0; half < 2; ++half) {
       float a[kFeatures];

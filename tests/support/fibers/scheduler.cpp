@@ -52,6 +52,7 @@ void start(Fiber& fiber, int number) {
   fiber.open.clear();
   fiber.product_groups.clear();
   fiber.open_products.clear();
+  fiber.sums_under_way.clear();
   const unsigned n = static_cast<unsigned>(number);
   fiber.index = {n % block_size.x, n / block_size.x % block_size.y,
                  n / (block_size.x * block_size.y)};
@@ -97,21 +98,28 @@ void open_block() {
   for (Fiber& fiber : all) fiber.state = State::kRunning;
 }
 
-void run_block(bool reverse) {
-  const int n = static_cast<int>(all.size());
-  for (int i = 0; i < n; ++i) start(all[static_cast<std::size_t>(i)], i);
-  for (;;) {
-    bool ran = false, left = false;
-    for (int i = 0; i < n; ++i) {
-      const int which = reverse ? n - 1 - i : i;
-      Fiber& fiber = all[static_cast<std::size_t>(which)];
-      if (fiber.state == State::kRunning) resume(which), ran = true;
-      left = left || fiber.state != State::kDone;
+// Runs the threads of one warp until all are done or wait for the block.
+void run_warp(std::size_t first, bool reverse) {
+  const std::size_t n = first + 32 < all.size() ? 32 : all.size() - first;
+  do {
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t which = first + (reverse ? n - 1 - i : i);
+      if (all[which].state == State::kRunning) resume(static_cast<int>(which));
     }
+  } while (open_warp(first));
+}
+
+// A warp comes as far as it can alone before the next one begins: nothing but barriers keeps them
+// together.
+void run_block(bool reverse) {
+  const std::size_t warps = (all.size() + 31) / 32;
+  for (std::size_t i = 0; i < all.size(); ++i) start(all[i], static_cast<int>(i));
+  for (;;) {
+    for (std::size_t i = 0; i < warps; ++i) run_warp(32 * (reverse ? warps - 1 - i : i), reverse);
+    bool left = false;
+    for (const Fiber& fiber : all) left = left || fiber.state != State::kDone;
     if (!left) return;
-    bool opened = false;
-    for (std::size_t first = 0; first < all.size(); first += 32) opened |= open_warp(first);
-    if (!opened && !ran) open_block();
+    open_block();
   }
 }
 
