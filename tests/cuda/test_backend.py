@@ -15,6 +15,7 @@ pytest.importorskip("cuda.bindings.nvrtc", reason="the extra 'test' brings NVRTC
 
 from cupy_stand_in import StandIn
 
+import fastface
 from fastface import KMeans
 from fastface.backends import registry
 from fastface.backends.cuda.backend import CudaBackend
@@ -118,6 +119,14 @@ def test_memory_that_runs_out_halves_the_chunks() -> None:
     sizes = {grid for name, grid in small.launches if name == "assign_scores"}
     assert len(small.launches) > 6
     assert max(grid[0] for grid in sizes) < 12
+    pinned = StandIn()
+    pinned.most_pinned = 300_000
+    found = backend_on(pinned).assign(x, y, "sqeuclidean")
+    np.testing.assert_array_equal(found.indices, REFERENCE.assign(x, y, "sqeuclidean").indices)
+    assert pinned.pinned_bytes > 0
+    pinned.most_pinned = 100
+    with pytest.raises(GpuMemoryError, match=r"cuda:0 gets no \d+ bytes of pinned memory"):
+        backend_on(pinned).assign(x, y, "sqeuclidean")
     with pytest.raises(GpuMemoryError, match=r"not enough memory for .*smaller memory_limit"):
         backend_on(StandIn(capacity=100_000)).assign(x, y, "sqeuclidean")
 
@@ -200,6 +209,31 @@ def test_errors_of_the_device_name_the_kernel(stand_in: StandIn) -> None:
     stand_in.fail_in = "assign_decide"
     with pytest.raises(GpuError, match=r"cuda:0, kernel assign_decide over .*\(40, 8\).*illegal"):
         backend.assign(x, y, "cosine")
+
+
+def test_errors_that_come_late_tell_of_the_latest_kernels(stand_in: StandIn) -> None:
+    x, y = awkward(40, 50, 8, np.float32)
+    backend = backend_on(stand_in)
+    stand_in.fail_in, stand_in.fails_late = "assign_decide", True
+    with pytest.raises(
+        GpuError, match=r"cuda:0, .*, after .*kernel assign_decide over .*\(40, 8\).*illegal"
+    ):
+        backend.assign(x, y, "cosine")
+
+
+def test_the_second_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in refuses launches over arrays of another GPU than the current one."""
+    two = StandIn(devices=2)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", two)
+    x, y = awkward(40, 50, 8, np.float32)
+    wanted = REFERENCE.assign(x, y, "cosine").indices[:, 0]
+    labels, _ = fastface.assign(x, y, metric="cosine", device="cuda:1")
+    np.testing.assert_array_equal(labels, wanted)
+    with two.cuda.Device(1):
+        there, candidates = two.asarray(x), two.asarray(y)
+    labels, _ = fastface.assign(there, candidates, metric="cosine")
+    assert labels.device.id == 1
+    np.testing.assert_array_equal(labels.get(), wanted)
 
 
 def test_what_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,8 +336,6 @@ def test_pruning_is_refused(cuda_device: StandIn) -> None:
 
 
 def test_public_functions_take_the_device(cuda_device: StandIn) -> None:
-    import fastface
-
     x, y = awkward(20, 41, 6, np.float32)
     labels, distances = fastface.assign(x, y, device="cuda")
     expected = fastface.assign(x, y)

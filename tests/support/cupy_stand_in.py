@@ -72,7 +72,8 @@ class Array:
         self._owner, self.shape, self.dtype = owner, shape, np.dtype(dtype)
         self._base, self.ptr = base, ptr
         self._stream = owner.stream
-        self.device = SimpleNamespace(id=owner.device_of(ptr))
+        number = base.device.id if isinstance(base, Array) else owner.devices[-1]
+        self.device = SimpleNamespace(id=number)
         self.strides: tuple[int, ...] | None = None
 
     ndim = property(lambda self: len(self.shape))
@@ -173,6 +174,7 @@ class Function:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         passed = [int(a.ptr) if isinstance(a, Array) else a for a in args]
         kept = [a for a in args if isinstance(a, Array)]  # as the driver would not
+        assert {a.device.id for a in kept} <= {owner.devices[-1]}, "arrays of another GPU"
 
         def run() -> None:
             module.kernels[name].max_dynamic_shared = max(shared_mem, 48 << 10)
@@ -181,7 +183,7 @@ class Function:
                 raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access")
             module.launch(name, grid, block, passed, shared_bytes=shared_mem, memory=owner.memory)
 
-        if owner.fail_in == name:
+        if owner.fail_in == name and not owner.fails_late:
             run()
         owner.log.append((name, owner.stream.number))
         self._owner.stream.later(run)
@@ -212,7 +214,9 @@ class StandIn:
         self.stack: list[Stream] = [Stream(self)]
         self.launches: list[tuple[str, tuple[int, ...]]] = []
         self.fail_in: str | None = None
-        self.foreign: set[int] = set()
+        self.fails_late = False  # when somebody waits, as a GPU does
+        self.most_pinned = 1 << 40
+        self.devices = [0]  # the last one is the current one
         self.pinned_bytes = 0
         self.copies_in = 0  # of more than a few bytes
         self.pinned: list[bytearray] = []
@@ -222,7 +226,7 @@ class StandIn:
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             get_current_stream=lambda: self.stream,
             ExternalStream=self._external_stream,
-            Device=lambda number: _Device(capability),
+            Device=lambda number: _Device(self, number, capability),
             alloc_pinned_memory=self._alloc_pinned,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError),
@@ -240,9 +244,6 @@ class StandIn:
     @property
     def stream(self) -> Stream:
         return self.stack[-1]
-
-    def device_of(self, ptr: int) -> int:
-        return 1 if ptr in self.foreign else 0
 
     def synchronize(self) -> None:
         for stream in self.streams:
@@ -308,6 +309,8 @@ class StandIn:
         return SimpleNamespace(get_function=lambda name: Function(self, module, name))
 
     def _alloc_pinned(self, nbytes: int) -> bytearray:
+        if nbytes > self.most_pinned:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
         self.pinned_bytes += nbytes
         self.pinned.append(bytearray(nbytes))
         return self.pinned[-1]
@@ -320,14 +323,15 @@ class StandIn:
 
 
 class _Device:
-    def __init__(self, capability: str) -> None:
-        self.compute_capability = capability
+    def __init__(self, owner: StandIn, number: int, capability: str) -> None:
+        self._owner, self._number, self.compute_capability = owner, number, capability
 
     def __enter__(self) -> _Device:
+        self._owner.devices.append(self._number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._owner.devices.pop()
 
 
 class Tensor:

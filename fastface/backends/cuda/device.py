@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -24,6 +25,7 @@ __all__ = ["Gpu", "GpuError", "GpuMemoryError", "open_gpu"]
 
 _LEAST_ARCH = 80
 _DEFAULT_SHARED = 48 << 10
+_TOLD = 4  # kernels that a late error is told with
 _REMEDY = "use device='cpu', which gives the same results"
 
 
@@ -123,6 +125,8 @@ class Gpu:
         self._device = cupy.cuda.Device(number)
         self.arch = int(self._device.compute_capability)
         self._functions: dict[tuple[str, str, tuple[Define, ...]], Any] = {}
+        # The driver tells of a kernel's error when somebody waits, and not of which.
+        self._latest: deque[str] = deque(maxlen=_TOLD)
 
     @property
     def name(self) -> str:
@@ -162,21 +166,32 @@ class Gpu:
 
     def get(self, array: Any) -> NDArray[Any]:
         """Return a copy in NumPy, once the current stream has written it."""
-        with self._in_words("copying results back"):
+        with self._in_words("copying results back", late=True):
             result: NDArray[Any] = array.get()
             return result
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array of this process that the GPU can read while the program goes on."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        memory = self._cp.cuda.alloc_pinned_memory(max(1, size))
+        with self._in_words(f"{size} bytes of pinned memory", memory=True):
+            memory = self._cp.cuda.alloc_pinned_memory(max(1, size))
         array: NDArray[Any] = np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
         return array
 
-    def wait(self) -> None:
-        """Wait for what was begun on the current stream."""
-        with self._in_words("waiting"):
-            self._cp.cuda.get_current_stream().synchronize()
+    def begin_put(self, there: Any, pinned: NDArray[Any], stream: Any) -> None:
+        """Begin to copy pinned memory to an array of the GPU."""
+        with self._in_words("copying rows there", late=True):
+            there.set(pinned, stream=stream)
+
+    def begin_get(self, array: Any, pinned: NDArray[Any], stream: Any) -> None:
+        """Begin to copy an array of the GPU to pinned memory."""
+        with self._in_words("copying results back", late=True):
+            array.get(stream=stream, out=pinned, blocking=False)
+
+    def wait(self, stream: Any = None) -> None:
+        """Wait for what was begun on a stream, by default the current one."""
+        with self._in_words("waiting", late=True):
+            (stream or self._cp.cuda.get_current_stream()).synchronize()
 
     def stream(self) -> Any:
         """Return a new stream; ``with stream:`` makes it the current one."""
@@ -264,10 +279,12 @@ class Gpu:
         function = self._function(program, entry, tuple(sorted(defines.items())))
         blocks = (grid, 1, 1) if isinstance(grid, int) else (*grid, 1)
         arguments = as_arguments(program, entry, args)
-        with self._in_words(f"kernel {entry} over {_in_short(args)}"):
+        what = f"kernel {entry} over {_in_short(args)}"
+        with self._in_words(what):
             if shared > _DEFAULT_SHARED:
                 function.max_dynamic_shared_size_bytes = shared
             function(blocks, (block, 1, 1), arguments, shared_mem=shared)
+        self._latest.append(what)
 
     def _function(self, program: Program, entry: str, defines: tuple[Define, ...]) -> Any:
         place = program.name, entry, defines
@@ -280,8 +297,12 @@ class Gpu:
         return self._functions[place]
 
     @contextmanager
-    def _in_words(self, what: str) -> Iterator[None]:
-        """Turn the errors of CuPy and the driver into one that says what was done."""
+    def _in_words(self, what: str, *, late: bool = False, memory: bool = False) -> Iterator[None]:
+        """Turn the errors of CuPy and the driver into one that says what was done.
+
+        A `late` error may be that of a kernel before; `memory` says that it is one of memory,
+        whatever its type.
+        """
         try:
             yield
         except self._cp.cuda.memory.OutOfMemoryError as error:
@@ -294,6 +315,10 @@ class Gpu:
             self._cp.cuda.driver.CUDADriverError,
             CompilationError,
         ) as error:
+            if memory:
+                raise GpuMemoryError(f"{self.name} gets no {what}: {error}; {_REMEDY}") from error
+            if late and self._latest:
+                what += f", after {'; '.join(self._latest)}"
             raise GpuError(f"{self.name}, {what}: {error}; {_REMEDY}") from error
 
 

@@ -70,7 +70,7 @@ class _CopyingLane:
             staged = self._staging(-1, rows.shape, rows.dtype)
             staged[...] = rows
             there = self._gpu.empty(rows.shape, rows.dtype)
-            there.set(staged, stream=self._stream)
+            self._gpu.begin_put(there, staged, self._stream)
             self._steps = work(there, part.start)
             self._go_on(None)
 
@@ -84,14 +84,14 @@ class _CopyingLane:
         assert self.part is not None  # noqa: S101
         while self._results is None:
             self._answer()
-        self._stream.synchronize()
+        self._gpu.wait(self._stream)
         for copy, output in zip(self._copies, outputs, strict=True):
             output[self.part] = copy
         self._free()
 
     def abandon(self) -> None:
         """Give up, once nobody reads or writes the pinned memory."""
-        self._stream.synchronize()
+        self._gpu.wait(self._stream)
         self._free()
 
     def _free(self) -> None:
@@ -100,7 +100,7 @@ class _CopyingLane:
 
     def _answer(self) -> None:
         self._is_new = False
-        self._stream.synchronize()
+        self._gpu.wait(self._stream)
         with self._stream:
             self._go_on(self._copies)
 
@@ -113,7 +113,7 @@ class _CopyingLane:
 
     def _bring_back(self, number: int, array: Any) -> NDArray[Any]:
         copy = self._staging(number, array.shape, array.dtype)
-        array.get(stream=self._stream, out=copy, blocking=False)
+        self._gpu.begin_get(array, copy, self._stream)
         return copy
 
     def _staging(self, number: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
