@@ -3,7 +3,8 @@
 Every thread draws calls with random shapes and compares the answer, bit by bit, with the one that a
 single thread gave before the load began.  Resident memory is sampled all along; after a warm-up it
 may not grow by more than 1 %.  One process is forked, one spawned.  At the end interpreters are
-shut down with work in flight.  Watchdog: no thread may be silent for two minutes.
+shut down with work in flight.  Watchdog: no thread may be silent for two minutes.  While the
+whole load is stopped (``kill -STOP`` of its process group) no time passes for it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,22 @@ import numpy as np
 
 import fastface
 from benchmarks.harness import print_table, write_results
-from fastface import IdentityClustering, KMeans, MiniBatchKMeans, NeighborGraph
+from fastface import (
+    AttributeDiscovery,
+    IdentityClustering,
+    KMeans,
+    MiniBatchKMeans,
+    NeighborGraph,
+)
 
 Call = Callable[[], list[Any]]
 
 _THREADS = 8
 _SILENCE = 120.0  # seconds after which a thread is held to be stuck
 _RSS_SHARE = 0.01
+_TICK = 1.0  # seconds between two looks at threads and memory
+_LONGEST_TICK = 5.0  # what takes longer was stopped, not slow
+_TOLD_EVERY = 300  # ticks
 
 
 def _rows(seed: int, most: int) -> np.ndarray:
@@ -86,8 +96,37 @@ def _identities(seed: int) -> list[Any]:
     return [graph.indices, graph.distances, model.fit(x).labels_]
 
 
-CALLS = (_assign, _neighbors, _radius, _pairwise, _kmeans, _batches, _identities)
-_SEEDS = range(12)  # of each call: so many answers are known
+def _prepared(seed: int) -> list[Any]:
+    x = _rows(seed, 1000)
+    candidates = fastface.prepare(x[: max(1, len(x) // 3)].copy())
+    return [*fastface.assign(x, candidates, n_threads=1 + seed % 3)]
+
+
+def _people(seed: int) -> list[Any]:
+    x = _rows(seed, 300)
+    model = IdentityClustering(n_neighbors=min(10, len(x) - 1), n_threads=2)
+    model.fit(x, photo_ids=np.arange(len(x)) // 2)
+    return [model.labels_, model.confidence_]
+
+
+def _attributes(seed: int) -> list[Any]:
+    x = np.ascontiguousarray(_rows(seed, 300)[:, :24])
+    model = AttributeDiscovery(max_splits=2, max_depth=1, random_state=seed).fit(x)
+    return list(model.splits_)
+
+
+CALLS = (
+    _assign,
+    _neighbors,
+    _radius,
+    _pairwise,
+    _kmeans,
+    _batches,
+    _identities,
+    _prepared,
+    _people,
+    _attributes,
+)
 
 
 def _digest(answers: Sequence[Any]) -> str:
@@ -97,9 +136,12 @@ def _digest(answers: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def _references() -> dict[tuple[int, int], str]:
+def _references(seeds: int) -> dict[tuple[int, int], str]:
+    """Return the digest of every answer that will be asked for: one thread gives it."""
     return {
-        (number, seed): _digest(call(seed)) for number, call in enumerate(CALLS) for seed in _SEEDS
+        (number, seed): _digest(call(seed))
+        for number, call in enumerate(CALLS)
+        for seed in range(seeds)
     }
 
 
@@ -109,27 +151,53 @@ def rss_bytes() -> int:
     return pages * 4096
 
 
+class Clock:
+    """Time that passed while this process ran: a stop counts as one long tick."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._seen = time.monotonic()
+
+    def tick(self, seconds: float) -> float:
+        """Sleep; return the time in all."""
+        time.sleep(seconds)
+        now = time.monotonic()
+        self.seconds += min(now - self._seen, max(seconds, _LONGEST_TICK))
+        self._seen = now
+        return self.seconds
+
+
 class Load:
     """The threads of one process."""
 
     def __init__(self, expected: dict[tuple[int, int], str], seed: int) -> None:
         self._expected = expected
+        self._seeds = 1 + max(seed for _, seed in expected)
         self._seed = seed
         self._stop = threading.Event()
-        self._last = [time.monotonic()] * _THREADS
+        self._clock = Clock()
+        self._last = [0.0] * _THREADS
         self._counts: list[Counter[str]] = [Counter() for _ in range(_THREADS)]
 
     def _work(self, number: int) -> None:
         rng = random.Random(self._seed * 1000 + number)
         while not self._stop.is_set():
-            place = rng.randrange(len(CALLS))
-            seed = rng.choice(_SEEDS)
+            place, seed = rng.randrange(len(CALLS)), rng.randrange(self._seeds)
             try:
                 right = _digest(CALLS[place](seed)) == self._expected[place, seed]
-                self._counts[number]["right" if right else "wrong"] += 1
+                self._counts[number]["right" if right else f"{CALLS[place].__name__}: wrong"] += 1
             except Exception as error:  # counted, and the load goes on
                 self._counts[number][f"{CALLS[place].__name__}: {error!r}"] += 1
-            self._last[number] = time.monotonic()
+            self._last[number] = self._clock.seconds
+
+    def _total(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for counts in self._counts:
+            total.update(dict(counts))
+        return total
+
+    def _is_stuck(self) -> int:
+        return sum(self._clock.seconds - last > _SILENCE for last in self._last)
 
     def run(self, seconds: float) -> dict[str, Any]:
         """Work so long; return counts and memory."""
@@ -139,35 +207,48 @@ class Load:
         ]
         for thread in threads:
             thread.start()
-        end = time.monotonic() + seconds
         sampled: list[int] = []
-        stuck = 0
-        while time.monotonic() < end and not stuck:
-            time.sleep(min(1.0, seconds / 40))
+        tick = min(_TICK, seconds / 40)
+        while self._clock.tick(tick) < seconds and not self._is_stuck():
             sampled.append(rss_bytes())
-            stuck = sum(time.monotonic() - last > _SILENCE for last in self._last)
+            if len(sampled) % _TOLD_EVERY == 0:
+                found = summarize(sampled, self._clock.seconds)
+                print(f"{self._clock.seconds:.0f} s: {dict(self._total())} {found}", flush=True)
+        stuck = self._is_stuck()
         self._stop.set()
-        for thread in threads:
-            thread.join(_SILENCE)
+        while any(thread.is_alive() for thread in threads) and not self._is_stuck():
+            self._clock.tick(tick)
         stuck += sum(thread.is_alive() for thread in threads)
         gc.collect()
-        # Windows after the warm-up: their medians, since single samples see calls at their peak.
-        later = sampled[len(sampled) // 4 :]
-        third = max(1, len(later) // 3)
-        first, last = statistics.median(later[:third]), statistics.median(later[-third:])
-        total: Counter[str] = sum(self._counts, Counter())
+        total = self._total()
         return {
             "calls": sum(total.values()),
             "counts": dict(total),
             "stuck": stuck,
-            "rss_first": first,
-            "rss_last": last,
-            "rss_growth": last / first - 1,
+            **summarize(sampled, self._clock.seconds),
         }
 
 
-def _child(seconds: float, seed: int, pipe: Any) -> None:
-    pipe.send(Load(_references(), seed).run(seconds))
+def summarize(sampled: list[int], seconds: float) -> dict[str, float]:
+    """Say how memory went after the first quarter, which warms up.
+
+    Medians of its first and last third, since single samples see calls at their peak; and the slope
+    of the line through all of them.
+    """
+    later = sampled[len(sampled) // 4 :]
+    third = max(1, len(later) // 3)
+    first, last = statistics.median(later[:third]), statistics.median(later[-third:])
+    slope = float(np.polyfit(np.arange(len(later)), later, 1)[0]) if len(later) > 1 else 0.0
+    return {
+        "rss_first": first,
+        "rss_last": last,
+        "rss_growth": last / first - 1,
+        "rss_slope": slope * len(sampled) / seconds * 3600 / first,  # share an hour
+    }
+
+
+def _child(seconds: float, seeds: int, seed: int, pipe: Any) -> None:
+    pipe.send(Load(_references(seeds), seed).run(seconds))
     pipe.close()
 
 
@@ -190,13 +271,15 @@ def shutdowns(times: int) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     for number in range(times):
         code = _SHUTDOWN.format(delay=0.05 * (number % 10))
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, timeout=_SILENCE, check=False
-            )
-            outcomes["clean" if done.returncode == 0 else f"exit {done.returncode}"] += 1
-        except subprocess.TimeoutExpired:
-            outcomes["hung"] += 1
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            clock = Clock()
+            while process.poll() is None and clock.tick(0.05) < _SILENCE:
+                pass
+            process.kill()  # does nothing to one that has ended
+        code_of = process.returncode
+        outcomes[{0: "clean", -9: "hung"}.get(code_of, f"exit {code_of}")] += 1
     return outcomes
 
 
@@ -205,18 +288,20 @@ def main(argv: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of load (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shapes", type=int, default=100, help="of each call (%(default)s)")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, memory not judged")
     options = parser.parse_args(argv)
     seconds = 4.0 if options.smoke else options.minutes * 60
+    shapes = 6 if options.smoke else options.shapes
     fastface.set_num_threads(2)
     children = []
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
         if method == "fork":  # of a process in which kernels have run already
-            _references()
+            _references(2)
         here, there = context.Pipe()
         seed = options.seed * 2 + len(children)
-        process = context.Process(target=_child, args=(seconds, seed, there))
+        process = context.Process(target=_child, args=(seconds, shapes, seed, there))
         process.start()
         there.close()
         children.append((method, process, here))
@@ -229,7 +314,16 @@ def main(argv: Sequence[str] = ()) -> int:
         process.join()
     ends = shutdowns(2 if options.smoke else 20)
     print_table(
-        ["process", "calls", "wrong or failed", "stuck", "RSS first MiB", "last MiB", "growth %"],
+        [
+            "process",
+            "calls",
+            "wrong or failed",
+            "stuck",
+            "RSS first MiB",
+            "last MiB",
+            "growth %",
+            "slope % an hour",
+        ],
         [
             [
                 method,
@@ -239,6 +333,7 @@ def main(argv: Sequence[str] = ()) -> int:
                 found.get("rss_first", 0) / 2**20,
                 found.get("rss_last", 0) / 2**20,
                 100 * found.get("rss_growth", 0.0),
+                100 * found.get("rss_slope", 0.0),
             ]
             for method, found in results.items()
         ],

@@ -20,6 +20,7 @@ from benchmarks.synthetic_people import SyntheticPeople
 from fastface.metrics import pairwise_scores
 
 FACES_A_PERSON = 8
+STAGES = ("k-means", "graph", "people", "attributes")
 
 
 def write_rows(path: Path, people: SyntheticPeople) -> None:
@@ -82,33 +83,34 @@ def run_stages(
     people_rows: int,
     component_rows: int,
     k: int = 80,
+    wanted: Sequence[str] = STAGES,
 ) -> tuple[dict[str, dict[str, float]], Any, Any]:
-    """Run k-means, the neighbour graph, people and attributes; return stages and the models."""
+    """Run stages, people after the graph that they need; return what they took, and the models."""
     from fastface.distributed import AttributeDiscovery, IdentityClustering, KMeans, NeighborGraph
 
     stages = Stages(client)
-    if clusters:
+    graph = people = None
+    if "k-means" in wanted and clusters:
         stages.measure(
             "k-means, 5 iterations",
             lambda: KMeans(clusters, max_iter=5, tol=0.0, random_state=0).fit(path),
         )
-    graph = stages.measure(
-        "neighbour graph",
-        lambda: NeighborGraph.build(
-            path,
-            n_neighbors=k,
-            normalize=True,
-            method="approximate",
-            region_rows=region_rows,
-        ),
-    )
-    people = stages.measure(
-        "people",
-        lambda: IdentityClustering(region_rows=people_rows, component_rows=component_rows).fit(
-            path, graph=graph
-        ),
-    )
-    stages.measure("attributes", lambda: AttributeDiscovery().fit(path))
+    if "graph" in wanted or "people" in wanted:
+        graph = stages.measure(
+            "neighbour graph",
+            lambda: NeighborGraph.build(
+                path,
+                n_neighbors=k,
+                normalize=True,
+                method="approximate",
+                region_rows=region_rows,
+            ),
+        )
+    if "people" in wanted:
+        model = IdentityClustering(region_rows=people_rows, component_rows=component_rows)
+        people = stages.measure("people", lambda: model.fit(path, graph=graph))
+    if "attributes" in wanted:
+        stages.measure("attributes", lambda: AttributeDiscovery().fit(path))
     return stages.rows, graph, people
 
 
@@ -123,6 +125,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--region-rows", type=int, default=20_000)
     parser.add_argument("--people-rows", type=int, default=100_000)
     parser.add_argument("--component-rows", type=int, default=250_000)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="(all)")
     parser.add_argument("--folder", help="for rows and spilled data (a temporary one)")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
     args = parser.parse_args(argv)
@@ -140,7 +143,10 @@ def main(argv: Sequence[str]) -> int:
         path = Path(folder) / "rows.npy"
         write_rows(path, people)
         with (
-            dask.config.set({"temporary-directory": folder}),
+            # A run that is stopped for a while, to let others measure, loses no worker.
+            dask.config.set(
+                {"temporary-directory": folder, "distributed.scheduler.worker-ttl": None}
+            ),
             LocalCluster(
                 n_workers=args.workers,
                 threads_per_worker=1,
@@ -157,9 +163,19 @@ def main(argv: Sequence[str]) -> int:
                 region_rows=args.region_rows,
                 people_rows=args.people_rows,
                 component_rows=args.component_rows,
+                wanted=args.stages,
             )
-            labels = found.labels_.compute()
-    scores = pairwise_scores(people.person_ids, labels)
+            results: dict[str, Any] = {"stages": stages}
+            if graph is not None:
+                results.update(recall=graph.recall.estimate)
+            if found is not None:
+                scores = pairwise_scores(people.person_ids, found.labels_.compute())
+                results.update(
+                    people=found.n_people_,
+                    is_exact=found.is_exact_,
+                    precision=scores.precision,
+                    pair_recall=scores.recall,
+                )
     print(
         f"{args.rows} x {args.features}, {args.workers} workers of one thread, {args.memory} each"
     )
@@ -175,18 +191,13 @@ def main(argv: Sequence[str]) -> int:
             for name, one in stages.items()
         ],
     )
-    print(
-        f"graph: recall {graph.recall.estimate:.4f} ({graph.recall.low:.4f} to"
-        f" {graph.recall.high:.4f}); {found.n_people_} people, the labels of one process:"
-        f" {found.is_exact_}; pairwise precision {scores.precision:.4f}, recall {scores.recall:.4f}"
-    )
-    results = {
-        "stages": stages,
-        "recall": graph.recall.estimate,
-        "people": found.n_people_,
-        "is_exact": found.is_exact_,
-        "precision": scores.precision,
-        "pair_recall": scores.recall,
-    }
+    if graph is not None:
+        recall = graph.recall
+        print(f"graph: recall {recall.estimate:.4f} ({recall.low:.4f} to {recall.high:.4f})")
+    if found is not None:
+        print(
+            f"{found.n_people_} people, the labels of one process: {found.is_exact_};"
+            f" pairwise precision {scores.precision:.4f}, recall {scores.recall:.4f}"
+        )
     print(write_results("scale", {**vars(args), **results}, peers=["distributed"]))
     return 0

@@ -56,7 +56,7 @@ def call(options: argparse.Namespace) -> int:
         _rate("find faces", rates.find_per_megapixel, "megapixels"),
         _rate("embed", rates.embed_per_face, "faces"),
         _rate("nearest of 50,000", rates.search_fixed + 50_000 * rates.search_per_row, "faces"),
-        _rate("people", rates.people.per_row, "faces"),
+        _rate("people", rates.people.workers.per_row, "faces"),
         f"compare rows: {2e-9 / rates.assign_per_flop:.0f} GFLOP/s a core",
         f"disk: {rates.write_bytes / 1e6:.0f} MB/s written, {rates.read_bytes / 1e6:.0f} read",
     ):

@@ -1,8 +1,9 @@
 """Measure this machine in a minute or two.
 
 Seconds of computing are seconds of processor time of one core, so that other load on the machine
-hardly shows.  Work on a cluster is measured on a cluster: one worker of one thread, in this
-process, at two sizes, which tell what is fixed from what grows with the rows.
+hardly shows.  Work on a cluster is measured on a cluster: one worker of one thread, at two sizes,
+which tell what is fixed from what grows with the rows; what the worker does, and what this process
+does while workers wait, apart.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,14 @@ from fastface.backends import get_isa
 from fastface.distances import assign
 from fastface.errors import FastfaceError, MissingDependencyError
 from fastface.graph import NeighborGraph
-from fastface.planning.rates import Growth, Rates
+from fastface.planning.rates import Growth, Rates, Work
 from fastface.progress import NullProgress, Progress
 
 __all__ = ["measure_rates", "people_like"]
 
 _SIZES = (8_000, 24_000)
 _REGION_ROWS = 8_000
-_STEPS = 7
+_STEPS = 11
 _DISK_BYTES = 256 << 20
 _PHOTO = (1200, 1600)  # height, width
 
@@ -70,6 +72,10 @@ def measure_rates(
     ------
     MissingDependencyError
         If Dask is not installed.
+
+    Notes
+    -----
+    A worker process is started: a script that calls this needs ``if __name__ == "__main__":``.
     """
     with (progress or NullProgress()).step("rates", _STEPS, "measurements") as step:
 
@@ -83,21 +89,26 @@ def measure_rates(
         flop = done(_assign_rate(dim))
         fixed, per_row, approximate = done(_search_rates(dim, n_neighbors, sizes))
         with _one_worker() as client:
-            base = _resident_bytes()
-            runs = [
-                _stages(client, n, dim, n_neighbors, region_rows, lambda: step.advance())
-                for n in sizes
-            ]
-    people, attributes = (
-        Growth.through(sizes, (runs[0][stage], runs[1][stage]))
-        for stage in ("people", "attributes")
-    )
-    sent = [n * run["visits"] for n, run in zip(sizes, runs, strict=True)]
-    beside = []
+            _warm_up(client, dim, n_neighbors)  # on a new machine it compiles, once and for all
+        with _one_worker() as client:
+            _warm_up(client, dim, n_neighbors)
+            base = _of_worker(client, _resident_bytes)
+            start = _of_worker(client, time.process_time)
+            runs = [_stages(client, n, dim, n_neighbors, region_rows, step.advance) for n in sizes]
+
+    def growth(stage: str, who: int, by: tuple[float, float] = sizes) -> Growth:
+        return Growth.through(by, (runs[0].seconds[stage][who], runs[1].seconds[stage][who]))
+
+    sent = [n * run.visits for n, run in zip(sizes, runs, strict=True)]
     for n, rows, run in zip(sizes, sent, runs, strict=True):
         in_region = rows / max(1, round(n / region_rows))
-        beside.append(max(0.0, run["graph"] - rows * (fixed + per_row * in_region)))
-    graph = Growth.through((sent[0], sent[1]), (beside[0], beside[1]))
+        searching = rows * (fixed + per_row * in_region)
+        here, there = run.seconds["graph"]
+        run.seconds["graph"] = max(0.0, here - searching), there
+    graph, people, attributes = (
+        Work(growth(stage, 0, by), growth(stage, 1, by))
+        for stage, by in (("graph", (sent[0], sent[1])), ("people", sizes), ("attributes", sizes))
+    )
     return Rates(
         _machine(),
         dim,
@@ -106,11 +117,12 @@ def measure_rates(
         find,
         embed,
         flop,
-        runs[1]["visits"],
+        runs[1].visits,
         fixed,
         per_row,
         approximate,
         sizes[1],
+        start,
         graph,
         people,
         attributes,
@@ -155,49 +167,67 @@ def _one_worker() -> Iterator[Any]:
         cluster = LocalCluster(
             n_workers=1,
             threads_per_worker=1,
-            processes=False,
             dashboard_address=None,
+            silence_logs=60,  # workers that end say much
             memory_limit=None,
         )
     with cluster, Client(cluster) as client:
         yield client
 
 
+def _of_worker(client: Any, ask: Callable[[], Any]) -> Any:
+    (answer,) = client.run(ask).values()
+    return answer
+
+
+@dataclass
+class _Run:
+    """Processor seconds of the worker and of this process by stage; regions that a row visits."""
+
+    seconds: dict[str, tuple[float, float]]
+    visits: float
+
+
+def _warm_up(client: Any, dim: int, k: int) -> None:
+    """Let everything be imported and compiled."""
+    _stages(client, 400, dim, k, 200, lambda: None)
+
+
 def _stages(
     client: Any, n: int, dim: int, k: int, region_rows: int, done: Callable[[], None]
-) -> dict[str, float]:
-    """Return the processor seconds of each stage over `n` rows."""
+) -> _Run:
+    """Measure each stage over `n` rows."""
     from fastface.distributed import AttributeDiscovery, IdentityClustering, NeighborGraph
     from fastface.distributed.regions import count_visits
 
-    def run(rows: Any, region_rows: int) -> tuple[Any, Any]:
-        graph = NeighborGraph.build(
-            rows,
-            n_neighbors=k,
-            normalize=True,
-            method="approximate",
-            region_rows=region_rows,
-            client=client,
-        )
-        people = IdentityClustering(region_rows=region_rows, client=client)
-        return graph, people
+    seconds: dict[str, tuple[float, float]] = {}
+
+    def measure(stage: str, work: Callable[[], Any]) -> Any:
+        there, here = _of_worker(client, time.process_time), time.process_time()
+        result = work()
+        here = time.process_time() - here
+        seconds[stage] = _of_worker(client, time.process_time) - there, here
+        done()
+        return result
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
-        # What is compiled or imported on first use is no part of the rate.
-        np.save(path, people_like(400, dim), allow_pickle=False)
-        graph, people = run(path, 200)
-        people.fit(path, graph=graph)
         np.save(path, people_like(n, dim), allow_pickle=False)
-        found: dict[str, float] = {}
-        start = time.process_time()
-        graph, people = run(path, region_rows)
-        found["graph"] = time.process_time() - start
-        done()
-        found["people"] = _cpu_seconds(lambda: people.fit(path, graph=graph))
-        found["attributes"] = _cpu_seconds(lambda: AttributeDiscovery(client=client).fit(path))
-        found["visits"] = count_visits(graph.rows, region_rows, client)
-    return found
+        graph = measure(
+            "graph",
+            lambda: NeighborGraph.build(
+                path,
+                n_neighbors=k,
+                normalize=True,
+                method="approximate",
+                region_rows=region_rows,
+                client=client,
+            ),
+        )
+        people = IdentityClustering(region_rows=region_rows, client=client)
+        measure("people", lambda: people.fit(path, graph=graph))
+        measure("attributes", lambda: AttributeDiscovery(client=client).fit(path))
+        return _Run(seconds, count_visits(graph.rows, region_rows, client))
 
 
 def _assign_rate(dim: int) -> float:

@@ -23,7 +23,7 @@ _APPROXIMATE_GROWTH = 0.1
 _MOST_PARTITIONS = 1024
 _SEARCHED = 50_000  # rows that are searched for attributes
 _DEPTH = 3  # of their tree
-_PLACED = 250  # splits and levels, in float64 and with the copies that takes
+_IN_REGIONS = 0.65  # of the work on people, where one worker had the only region and one did not
 _CALLER_BYTES = 4 + 2 * 40  # a face: its region; two copies of its link in a forest
 _LATE_STAGES = 3  # turns of joining that are more than a look
 
@@ -107,7 +107,8 @@ class Stage:
     money : float
         Price.
     bound : str
-        What it waits for most: ``"cores"``, ``"network"``, ``"disk"`` or ``"scheduler"``.
+        What it waits for most: ``"cores"``, ``"caller"`` (the process that asks), ``"network"``,
+        ``"disk"`` or ``"scheduler"``.
     """
 
     name: str
@@ -151,7 +152,7 @@ def predict(job: Job, cluster: Cluster, rates: Rates) -> list[Stage]:
                 " `fastface bench` again, or plan for given embeddings (without --photos)"
             )
         stages += [_find(job, cluster, rates), _embed(job, cluster, rates)]
-    stages += [_graph(job, cluster, rates), _people(job, cluster, rates)]
+    stages += [_start(cluster, rates), _graph(job, cluster, rates), _people(job, cluster, rates)]
     stages.append(_attributes(job, cluster, rates))
     if job.clusters:
         stages.append(_kmeans(job, cluster, rates))
@@ -183,27 +184,46 @@ def _stage(
     travels: float = 0.0,
     read: float = 0.0,
     tasks: float = 0.0,
+    caller: float = 0.0,
+    crowding: float = 1.0,
 ) -> Stage:
     """Put a stage together.
 
-    `held` are bytes on all workers together, `task` those of one task, `kept` go to disk for good,
-    `read` come from it.
+    `cpu` are seconds of all workers, `caller` those of the process that asks.  `held` are bytes on
+    all workers together, `task` those of one task, `kept` go to disk for good, `read` come from it.
+    Work that cannot be divided evenly takes `crowding` times as long.
     """
     least = rates.memory_base + task * cluster.cores
     memory = least + held / cluster.workers
     spilled = max(0.0, memory - cluster.memory) * cluster.workers
     slowest = cluster.disk or min(rates.write_bytes, rates.read_bytes)
     times = {
-        "cores": cpu / (cluster.workers * cluster.cores),
+        "cores": cpu / (cluster.workers * cluster.cores) * crowding,
+        "caller": caller,
         "network": travels * (1 - 1 / cluster.workers) / (cluster.network * cluster.workers),
         "disk": (kept + read + 2 * spilled) / (slowest * cluster.workers),
         "scheduler": tasks * _TASK_SECONDS,
     }
     bound = max(times, key=lambda what: times[what])
-    # Cores wait while rows travel or spill: only what a scheduler does is beside the work.
-    seconds = max(times["cores"] + times["network"] + times["disk"], times["scheduler"])
+    # Cores wait while rows travel or spill, and for the process that asks: only what a scheduler
+    # does is beside the work.
+    beside = times.pop("scheduler")
+    seconds = max(sum(times.values()), beside)
     money = seconds / 3600 * cluster.workers * cluster.price
-    return Stage(name, cpu, seconds, memory, least, kept + spilled, travels, money, bound)
+    return Stage(name, cpu + caller, seconds, memory, least, kept + spilled, travels, money, bound)
+
+
+def _crowding(pieces: int, cluster: Cluster, share: float = 1.0) -> float:
+    """Return how much longer work takes of which a share comes in so many equal pieces."""
+    slots = cluster.workers * cluster.cores
+    rounds = math.ceil(pieces / slots) / pieces * slots
+    return 1 - share + share * rounds
+
+
+def _start(cluster: Cluster, rates: Rates) -> Stage:
+    cpu = rates.start * cluster.workers
+    # A worker's threads wait for the first of them to load and compile.
+    return _stage("start", cluster, rates, cpu=cpu, held=0, task=0, crowding=cluster.cores)
 
 
 def _find(job: Job, cluster: Cluster, rates: Rates) -> Stage:
@@ -248,7 +268,8 @@ def _graph(job: Job, cluster: Cluster, rates: Rates) -> Stage:
         search = rates.search_approximate * wider * d / rates.dim
     cells = min(_MOST_CELLS, regions * _CELLS_OF_REGION)
     per_list = k / rates.n_neighbors
-    cpu = n * visits * (search * per_list + rates.graph.per_row * per_list) + rates.graph.fixed
+    beside = rates.graph.workers
+    cpu = n * visits * (search * per_list + beside.per_row * per_list) + beside.fixed
     cpu += n * cells * d * rates.assign_per_flop
     partitions = _partitions(job, cluster)
     return _stage(
@@ -261,6 +282,8 @@ def _graph(job: Job, cluster: Cluster, rates: Rates) -> Stage:
         read=n * (2 + visits) * d * 4,
         travels=n * visits * (d * 4 + 12 * k),
         tasks=2 * partitions * regions + 6 * partitions,
+        caller=rates.graph.caller.seconds(n * visits),
+        crowding=_crowding(regions, cluster),
     )
 
 
@@ -268,7 +291,7 @@ def _people(job: Job, cluster: Cluster, rates: Rates) -> Stage:
     n, d, k = job.faces, job.dim, job.n_neighbors
     regions = max(1, round(n / job.people_rows))
     face = d * 4 + 8 * k + 12 * _SHARES
-    cpu = _scaled(rates.people, n, k / rates.n_neighbors * (1 + d / rates.dim) / 2)
+    cpu = _scaled(rates.people.workers, n, k / rates.n_neighbors * (1 + d / rates.dim) / 2)
     return _stage(
         "people",
         cluster,
@@ -278,28 +301,30 @@ def _people(job: Job, cluster: Cluster, rates: Rates) -> Stage:
         task=min(n, job.people_rows) * (3 * face + 24 * k),
         travels=n * (3 * face + 8 * k),
         tasks=_LATE_STAGES * 5 * regions**2 + 2 * regions * _partitions(job, cluster),
+        caller=rates.people.caller.seconds(n),
+        crowding=_crowding(regions, cluster, _IN_REGIONS),
     )
 
 
 def _attributes(job: Job, cluster: Cluster, rates: Rates) -> Stage:
-    n, width = job.faces, job.dim / rates.dim
+    n, d, width = job.faces, job.dim, job.dim / rates.dim
     # Measured where all rows are searched: once for the splits, and once on each level of a tree.
     searched = min(n, _SEARCHED) + sum(
         2**depth * min(n / 2**depth, _SEARCHED) for depth in range(_DEPTH)
     )
-    cpu = rates.attributes.fixed + rates.attributes.per_row / (1 + _DEPTH) * searched * width
-    cpu += n * _PLACED * job.dim * rates.assign_per_flop
+    search = _scaled(rates.attributes.caller, searched, width / (1 + _DEPTH))
     sample = _SEARCHED * job.dim * 4.0
     return _stage(
         "attributes",
         cluster,
         rates,
-        cpu=cpu,
+        cpu=_scaled(rates.attributes.workers, n, width),
         held=job.faces * 14.0,
-        task=_PARTITION_BYTES * 3.0,
+        task=min(_PARTITION_BYTES, n * d * 4.0 / _partitions(job, cluster)) * 3,
         read=job.faces * job.dim * 4.0 * 4,
         travels=8 * sample,
         tasks=30 * _partitions(job, cluster),
+        caller=search,
     )
 
 

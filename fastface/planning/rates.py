@@ -9,10 +9,10 @@ from pathlib import Path
 
 from fastface.errors import CorruptFileError, StorageError
 
-__all__ = ["Growth", "Rates", "load_rates", "save_rates"]
+__all__ = ["Growth", "Rates", "Work", "load_rates", "save_rates"]
 
 _FORMAT = "fastface-rates"
-_VERSION = 1
+_VERSION = 2
 _LARGEST_FILE = 1 << 20
 
 
@@ -35,6 +35,22 @@ class Growth:
     def seconds(self, rows: float) -> float:
         """Return the processor seconds for so many rows."""
         return self.fixed + self.per_row * rows
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who takes the processor seconds of a stage on a cluster.
+
+    Attributes
+    ----------
+    workers : Growth
+        All workers together: more of them, less time.
+    caller : Growth
+        The process that asks, with the scheduler where that runs in it: workers wait for it.
+    """
+
+    workers: Growth
+    caller: Growth
 
 
 @dataclass(frozen=True)
@@ -61,12 +77,14 @@ class Rates:
         Processor seconds of a row in an approximate graph of `approximate_rows` rows.
     approximate_rows : int
         See there.
-    graph : Growth
+    start : float
+        Processor seconds of a new worker until it has loaded and compiled what it runs.
+    graph : Work
         What a graph on a cluster costs beside the searches, by the rows that regions get.
-    people, attributes : Growth
+    people, attributes : Work
         Of these stages on a cluster, by rows.
     memory_base : int
-        Bytes of a worker that has done nothing yet.
+        Bytes of a worker that has loaded what it runs, and holds no rows.
     write_bytes, read_bytes : float
         Of the disk, a second.
     """
@@ -83,9 +101,10 @@ class Rates:
     search_per_row: float
     search_approximate: float
     approximate_rows: int
-    graph: Growth
-    people: Growth
-    attributes: Growth
+    start: float
+    graph: Work
+    people: Work
+    attributes: Work
     memory_base: int
     write_bytes: float
     read_bytes: float
@@ -150,7 +169,8 @@ def load_rates(path: str | os.PathLike[str]) -> Rates:
         if (content.pop("format"), content.pop("version")) != (_FORMAT, _VERSION):
             raise ValueError("another format or version")
         for name in ("graph", "people", "attributes"):
-            content[name] = Growth(**content[name])
+            who = {one: Growth(**growth) for one, growth in content[name].items()}
+            content[name] = Work(**who)
         return Rates(**content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(

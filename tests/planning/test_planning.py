@@ -13,7 +13,7 @@ from fastface.cli import main
 from fastface.errors import CorruptFileError, InvalidInputError, StorageError
 from fastface.planning import Cluster, Job, Rates, load_rates, measure_rates, predict, save_rates
 from fastface.planning.measure import people_like
-from fastface.planning.rates import Growth
+from fastface.planning.rates import Growth, Work
 
 GIB = 1 << 30
 RATES = Rates(
@@ -29,9 +29,10 @@ RATES = Rates(
     search_per_row=4e-9,
     search_approximate=5e-4,
     approximate_rows=24_000,
-    graph=Growth(1.0, 1e-4),
-    people=Growth(1.0, 5e-4),
-    attributes=Growth(2.0, 1e-6),
+    start=5.0,
+    graph=Work(Growth(1.0, 1e-4), Growth(0.5, 1e-6)),
+    people=Work(Growth(1.0, 5e-4), Growth(0.5, 2e-6)),
+    attributes=Work(Growth(0.5, 1e-6), Growth(2.0, 1e-5)),
     memory_base=200 << 20,
     write_bytes=1e9,
     read_bytes=1e9,
@@ -45,6 +46,7 @@ def test_a_plan() -> None:
     assert list(stages) == [
         "find faces",
         "embed",
+        "start",
         "neighbour graph",
         "people",
         "attributes",
@@ -53,7 +55,7 @@ def test_a_plan() -> None:
     assert stages["find faces"].cpu_seconds == pytest.approx(1e6)  # 10 Mpx at 0.1 s
     assert stages["embed"].cpu_seconds == pytest.approx(2e5)
     assert stages["embed"].disk == 10_000_000 * 128 * 4
-    assert stages["people"].cpu_seconds == pytest.approx(5001)
+    assert stages["people"].cpu_seconds == pytest.approx(5001 + 20.5)
     for stage in stages.values():
         assert stage.seconds >= stage.cpu_seconds / 80
         assert stage.money == pytest.approx(stage.seconds / 3600 * 20)
@@ -64,22 +66,39 @@ def test_what_more_machines_change() -> None:
     alone = predict(JOB, replace(CLUSTER, workers=5), RATES)
     double = predict(JOB, CLUSTER, RATES)
     for one, other in zip(alone, double, strict=True):
-        assert other.cpu_seconds == one.cpu_seconds
+        assert other.cpu_seconds == one.cpu_seconds or one.name == "start"
         assert one.seconds / 2.2 < other.seconds
-        assert other.seconds < one.seconds or other.bound == "scheduler"
+        assert (
+            other.seconds < one.seconds
+            or other.bound in ("scheduler", "caller")
+            or (one.name == "start")
+        )
         assert other.memory <= one.memory
     slow = predict(JOB, replace(CLUSTER, network=1e6), RATES)
     assert {stage.bound for stage in slow} >= {"network"}
-    tight = predict(JOB, replace(CLUSTER, memory=2 * GIB), RATES)[2]
-    assert tight.seconds > double[2].seconds
-    assert tight.disk > double[2].disk
+    tight = predict(JOB, replace(CLUSTER, memory=2 * GIB), RATES)[3]
+    assert tight.seconds > double[3].seconds
+    assert tight.disk > double[3].disk
     assert "scheduler" in {s.bound for s in predict(replace(JOB, region_rows=1000), CLUSTER, RATES)}
+
+
+def test_what_cannot_be_divided_waits() -> None:
+    """One region keeps one worker busy while the others wait; the caller keeps all waiting."""
+    one_region = Job(20_000, 128, region_rows=20_000, people_rows=20_000)
+    two_regions = replace(one_region, region_rows=10_000, people_rows=10_000)
+    there = Cluster(2, 1, 32 * GIB, 1e12)
+    for name in (1, 2):
+        alone, divided = (predict(job, there, RATES)[name] for job in (one_region, two_regions))
+        assert alone.seconds / alone.cpu_seconds > 1.2 * divided.seconds / divided.cpu_seconds
+    attributes = predict(one_region, Cluster(4, 1, 32 * GIB, 1e12), RATES)[3]
+    assert attributes.bound == "caller"
+    assert attributes.seconds > RATES.attributes.caller.fixed
 
 
 def test_given_embeddings_need_no_photos() -> None:
     rates = replace(RATES, find_per_megapixel=None)
     names = [stage.name for stage in predict(replace(JOB, photos=0, clusters=0), CLUSTER, rates)]
-    assert names == ["neighbour graph", "people", "attributes"]
+    assert names == ["start", "neighbour graph", "people", "attributes"]
     with pytest.raises(InvalidInputError, match="run `fastface bench` again"):
         predict(JOB, CLUSTER, rates)
 
@@ -99,7 +118,10 @@ def test_measured_rates(tmp_path: Path) -> None:
     assert load_rates(tmp_path / "rates.json") == rates
     assert 1 <= rates.visits <= 4
     assert rates.assign_per_flop > 0
-    assert rates.graph.seconds(600) > 0
+    for work in (rates.graph, rates.people, rates.attributes):
+        assert work.workers.seconds(600) > 0
+        assert work.caller.seconds(600) > 0
+    assert 0.2 < rates.start < 120
     assert rates.write_bytes > 1e5
     assert rates.memory_base > 1 << 20
     predict(Job(600, 16, 8, 250), replace(CLUSTER, workers=1), rates)
