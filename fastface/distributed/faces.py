@@ -37,6 +37,8 @@ __all__ = [
 
 _MARGIN = 1e-3  # beyond what rounding can do to a similarity
 
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
+
 Names = NDArray[np.int64]
 
 
@@ -245,11 +247,12 @@ def pairs_of(faces: Faces, labels: Names, near: tuple[Names, Names], longest: fl
     one = labels[rows]
     other = label_of(faces.neighbors[rows, places], faces.names, labels, near)
     apart = one != other
-    ends = np.sort(np.stack([one[apart], other[apart]], axis=1), axis=1)
+    ends = np.sort(np.stack([one[apart], other[apart]], axis=1), axis=1).astype(np.uint64)
+    # Most pairs come many times: as one number each (rows are fewer than 2^32) they sort fast.
+    pairs = np.unique((ends[:, 0] << _HALF) | ends[:, 1])
+    ends = np.stack([pairs >> _HALF, pairs & _LOW], axis=1).astype(np.int64)
     known, codes = np.unique(ends, return_inverse=True)
-    codes = codes.reshape(ends.shape).astype(np.int64)
-    pairs = np.unique(codes[:, 0] * len(known) + codes[:, 1])
-    return known, np.stack(np.divmod(pairs, max(len(known), 1)), axis=1)
+    return known, codes.reshape(ends.shape).astype(np.int64)
 
 
 @dataclass(frozen=True)

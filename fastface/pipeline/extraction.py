@@ -55,7 +55,6 @@ class _Worker:
             env={**os.environ, **_ONE_THREAD},
         )
         theirs.close()
-        self._ready = False
         with suppress(ConnectionError):  # noticed, and said, when its first answer is awaited
             self._connection.send(sys.path)
             self._connection.send(make_extractor)
@@ -70,8 +69,6 @@ class _Worker:
         FastfaceError
             If the extractor cannot work at all.
         """
-        if not self._ready:
-            self._wait_until_ready()
         try:
             self._connection.send(path)
             self._wait_for_answer()
@@ -91,7 +88,8 @@ class _Worker:
         self.kill()
         raise _WorkerEndedError(f"no answer within {self._patience} s")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until photos can be sent; raise `WorkerStartError` if it ends before."""
         try:
             self._wait_for_answer()
             self._connection.recv()
@@ -100,7 +98,6 @@ class _Worker:
                 f"a worker process could not start ({self._how_it_ended()}): what it wrote to"
                 " stderr says why, and `fastface doctor` what is missing"
             ) from error
-        self._ready = True
 
     def _how_it_ended(self) -> str:
         """Wait for a worker that has closed its end of the pipe."""
@@ -108,6 +105,11 @@ class _Worker:
             return _describe(self._process.wait(timeout=5))
         except subprocess.TimeoutExpired:
             return "no answer"
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended it."""
+        return (self._process.poll() or 0) < 0
 
     def kill(self) -> None:
         """End the process, which holds nothing that could be lost."""
@@ -207,9 +209,21 @@ class ExtractionPool:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            worker = _Worker(self._make_extractor, self._patience)
-            self._alive.add(worker)
-            return worker
+            return self._start_worker()
+
+    def _start_worker(self, *, again: bool = True) -> _Worker:
+        worker = _Worker(self._make_extractor, self._patience)
+        self._alive.add(worker)
+        try:
+            worker.wait_until_ready()
+        except WorkerStartError:
+            # A signal says nothing about what is installed: the system may want memory.
+            if not (again and worker.was_killed) or self._closing:
+                raise
+            self._alive.discard(worker)
+            worker.close()
+            return self._start_worker(again=False)
+        return worker
 
 
 def _describe(status: int) -> str:

@@ -133,15 +133,26 @@ def measure_rates(
 
 
 def people_like(n: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return unit rows that lie like faces: some eight of a person, in some 20 dimensions."""
+    """Return unit rows that lie like faces: some eight of a person, in some 20 dimensions.
+
+    A tenth of the people look like others, and some photos are worse than others: both keep groups
+    joining for more turns, which is most of the time that people take.
+    """
     rng = np.random.default_rng(seed)
     scale = np.exp(-np.arange(dim) / 36) / (1 + np.arange(dim)) ** 0.25
     scale /= np.sqrt((scale**2).sum())
     noise = np.exp(-np.arange(dim) / 80)
     noise /= np.sqrt((noise**2).sum())
-    people = rng.standard_normal((max(1, n // 8), dim)) * scale
-    rows = 0.35 * people[rng.integers(0, len(people), n)]
-    rows += 0.21 * rng.standard_normal((n, dim)) * noise
+    n_people = max(1, n // 8)
+    people = rng.standard_normal((n_people, dim))
+    copies = np.flatnonzero(rng.random(n_people) < 0.1)
+    people[copies] = 0.6 * people[copies] + 0.8 * people[rng.integers(0, n_people, len(copies))]
+    photos = rng.pareto(2.0, n_people) + 1 / 7
+    faces = rng.choice(n_people, n, p=photos / photos.sum())
+    spread = 0.21 * np.exp(0.2 * rng.standard_normal(n))
+    spread[rng.random(n) < 0.03] *= 1.6
+    rows = 0.35 * (people * scale)[faces]
+    rows += spread[:, None] * rng.standard_normal((n, dim)) * noise
     rows[:, 0] += 0.91
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = rows.astype(np.float32)

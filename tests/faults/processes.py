@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 __all__ = ["main"]
@@ -38,7 +38,8 @@ job.PHOTOS_PER_SHARD = 32
 print("begun", flush=True)
 try:
     with _terminable():
-        fake_run(Path(sys.argv[1]), Path(sys.argv[2]), workers=2, make_extractor=SlowExtractor)
+        fake_run(Path(sys.argv[1]), Path(sys.argv[2]), workers=2, make_extractor=SlowExtractor,
+                 force="--force" in sys.argv)
 except FastfaceError as error:
     sys.exit(f"fastface: error: {error}")
 except KeyboardInterrupt:
@@ -81,13 +82,14 @@ class Command:
     code: str
     results: tuple[str, ...]  # what it leaves in its folder
     inputs: str = ""
+    options: tuple[str, ...] = ()
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def start(self, folder: Path, *, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start it; return when it is about to work."""
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-c", self.code, self.inputs, str(folder)],
+            [*prefix, sys.executable, "-c", self.code, self.inputs, str(folder), *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -147,17 +149,29 @@ def kill_at_random(
         shutil.rmtree(place)
 
 
+def children(parent: int) -> list[int]:
+    """Return the processes that another one started, from whichever of its threads."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, ppid = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # it has ended
+            continue
+        if int(ppid) == parent and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
 def kill_workers(command: Command, folder: Path, rng: random.Random, kills: int) -> None:
     """Kill worker processes of a run that goes on by itself."""
     for number in range(kills):
         place = folder / f"worker {number}"
         process = command.start(place)
         time.sleep(rng.uniform(0, command.seconds))
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        workers = listed.read_text().split() if listed.exists() else []
+        workers = children(process.pid)
         if workers:
-            os.kill(int(rng.choice(workers)), signal.SIGKILL)
-            command.outcomes["worker killed"] += 1
+            os.kill(rng.choice(workers), signal.SIGKILL)
+        command.outcomes["worker killed" if workers else "no worker yet, or no more"] += 1
         _, errors = process.communicate()
         if process.returncode != 0:
             command.wrong.append(f"{command.name}, worker killed: {errors[-400:]}")
@@ -165,6 +179,37 @@ def kill_workers(command: Command, folder: Path, rng: random.Random, kills: int)
             command.wrong.append(f"{command.name}, worker killed: other bytes")
         else:
             command.outcomes["the same bits in the end"] += 1
+
+
+def delete_photos(command: Command, folder: Path, rng: random.Random, times: int) -> None:
+    """Delete a photo while it runs: it ends, says so when called again, and begins anew if told."""
+    for number in range(times):
+        place = folder / f"deleted {number}"
+        photos = shutil.copytree(command.inputs, place / "photos")
+        changed = replace(
+            command,
+            inputs=str(photos),
+            results=("embeddings.npy", "crops.parquet", "skipped.parquet"),  # ids of people last
+            outcomes=Counter(),
+            wrong=[],
+        )
+        for end in ("ends", "says so"):
+            process = changed.start(place / "run")
+            if end == "ends":
+                time.sleep(rng.uniform(0, command.seconds))
+                rng.choice(sorted(photos.iterdir())).unlink()
+            _, errors = process.communicate()
+            if end == "ends" and process.returncode != 0:
+                command.wrong.append(f"{command.name}, photo deleted: {errors[-400:]}")
+            # One that was gone before the run had looked is no news.
+            if end == "says so" and process.returncode and "other photos: 1 photo" not in errors:
+                command.wrong.append(f"{command.name}, called again: {errors[-400:]}")
+        changed.undisturbed(place / "without it")
+        changed.options = ("--force",)
+        changed.finish(place / "run", "photo deleted")
+        command.outcomes.update({"photo deleted": 1, **changed.outcomes})
+        command.wrong += changed.wrong
+        shutil.rmtree(place)
 
 
 def two_at_once(command: Command, folder: Path, times: int) -> None:
@@ -181,19 +226,23 @@ def two_at_once(command: Command, folder: Path, times: int) -> None:
 
 
 def jumping_clock(command: Command, folder: Path, rng: random.Random, times: int) -> None:
-    """Kill it in the future and go on in the past, files bearing impossible times."""
+    """Kill it in the future and go on in the past, files bearing impossible times.
+
+    Without faketime, files bear those times and the clock stays.
+    """
+    lie = shutil.which("faketime")
     for number in range(times):
         place = folder / f"clock {number}"
         for years in (30, -20):
             moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + years * 31557600))
-            process = command.start(place, prefix=["faketime", "-m", moment])
+            process = command.start(place, prefix=[lie, "-m", moment] if lie else [])
             time.sleep(rng.uniform(0, command.seconds / 2))
             process.kill()
             process.communicate()
             for path in place.rglob("*"):
                 moment_ns = rng.choice((0, int(4e18), int(time.time() * 1e9)))
                 os.utime(path, ns=(moment_ns, moment_ns))
-        command.outcomes["clock jumped"] += 1
+        command.outcomes["clock jumped" if lie else "times of files jumped (no faketime)"] += 1
         command.finish(place, "clock jumped")
 
 
@@ -278,6 +327,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the campaign; print one JSON document of counts."""
     parser = argparse.ArgumentParser(prog="processes")
     parser.add_argument("--kills", type=int, default=50, help="of each command (%(default)s)")
+    parser.add_argument("--photos", type=int, default=200, help="of a run (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=["run", "KMeans", "graph", "engine", "dask"])
     options = parser.parse_args(argv)
@@ -288,7 +338,7 @@ def main(argv: Sequence[str]) -> int:
 
     commands: list[Command] = []
     with tempfile.TemporaryDirectory(prefix="fastface-processes-") as root:
-        photos = make_photos(Path(root) / "photos", 200)
+        photos = make_photos(Path(root) / "photos", options.photos)
         kinds: list[tuple[Command, list[Callable[[Command, Path], None]]]] = [
             (
                 Command("run", RUN, TABLES, str(photos)),
@@ -296,6 +346,7 @@ def main(argv: Sequence[str]) -> int:
                     lambda c, f: kill_at_random(c, f, rng, options.kills, signal.SIGKILL),
                     lambda c, f: kill_at_random(c, f, rng, few, signal.SIGTERM),
                     lambda c, f: kill_workers(c, f, rng, few),
+                    lambda c, f: delete_photos(c, f, rng, few),
                     lambda c, f: two_at_once(c, f, few),
                     lambda c, f: jumping_clock(c, f, rng, few),
                 ],
@@ -320,9 +371,6 @@ def main(argv: Sequence[str]) -> int:
             (folder / "undisturbed").mkdir(parents=True)
             command.undisturbed(folder / "undisturbed")
             for fault in faults:
-                if fault is faults[-1] and command.name == "run" and not shutil.which("faketime"):
-                    command.outcomes["clock not tried: no faketime"] += 1
-                    continue
                 fault(command, folder)
             commands.append(command)
         if "dask" in options.only:

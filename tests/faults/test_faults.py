@@ -47,3 +47,14 @@ def test_damage_to_any_file() -> None:
     for name, _, outcomes in found["report"]:
         healed = name.startswith(("shard", "engine in", "stopped run: photos"))
         assert healed == ("refused" not in outcomes), (name, outcomes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+@pytest.mark.slow
+def test_processes_that_are_killed() -> None:
+    found = campaign("processes", "--kills", "2", "--photos", "64", "--only", "run", "--seed", "7")
+    ((_, _, outcomes),) = found["report"]
+    assert outcomes["SIGKILL"] >= 2
+    assert outcomes["SIGTERM"] >= 1
+    assert outcomes["photo deleted"] == outcomes["two at once"] == 1
+    assert outcomes["the same bits in the end"] >= 5

@@ -8,6 +8,7 @@ can be read at all; ``forever`` takes that long.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,3 +65,12 @@ class BrokenExtractor(FakeExtractor):
         super().__init__()
         if "fastface.pipeline.job" not in sys.modules:
             raise OSError("no such library")
+
+
+def killed_at_first(flag: Path, times: int) -> FakeExtractor:
+    """Return an extractor, unless a signal ends the worker while it starts."""
+    starts = len(flag.read_text()) if flag.exists() else 0
+    flag.write_text("x" * (starts + 1))
+    if starts < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FakeExtractor()

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_extractor import BrokenExtractor, FakeExtractor
+from fake_extractor import BrokenExtractor, FakeExtractor, killed_at_first
 
 from fastface.errors import FastfaceError
 from fastface.pipeline.extraction import ExtractionPool, WorkerStartError
@@ -106,6 +107,18 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
     assert len(first.faces) == len(third.faces) == 1
     assert second.reason == "crashed"
     assert "no answer within 4 s" in second.message
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("1 1")
+    with ExtractionPool(partial(killed_at_first, tmp_path / "one", 1), 1) as pool:
+        (result,) = pool.extract(tmp_path, ["a.jpg"])
+    assert len(result.faces) == 1
+    with (
+        ExtractionPool(partial(killed_at_first, tmp_path / "two", 2), 1) as pool,
+        pytest.raises(WorkerStartError, match="SIGKILL"),
+    ):
+        list(pool.extract(tmp_path, ["a.jpg"]))
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from fastface.errors import (
     MissingDependencyError,
     RunMismatchError,
 )
-from fastface.pipeline import forget
+from fastface.pipeline import People, forget
+from fastface.pipeline.history import HISTORY_FILE, History
 from fastface.pipeline.storage import read_table
 from fastface.report import write_report
 from fastface.vault.sealed import SealedReader, SealedWriter
@@ -272,3 +273,22 @@ def test_a_damaged_table_is_named(encrypted: Path) -> None:
         read_table(path)
     with pytest.raises(CorruptFileError, match=r"faces.parquet"):
         write_report(encrypted)
+
+
+def test_a_history_is_sealed_and_goes_on(encrypted: Path, capsys) -> None:
+    """Corrections are read through the vault: by key, line by line, and noticed when changed."""
+    first, second = (person.person_id for person in People(encrypted).everybody()[:2])
+    People(encrypted).name(first, "Ada Lovelace")
+    People(encrypted).apart(first, second)
+    People(encrypted).undo()
+    path = encrypted / HISTORY_FILE
+    assert path.read_bytes().startswith(b"fastface sealed 1\n")
+    assert b"Ada" not in path.read_bytes()
+    assert [record.kind for record in History(path).records] == ["name", "apart", "undo"]
+    assert main(["people", "history", str(encrypted)]) == 0
+    assert "Ada Lovelace" in capsys.readouterr().out
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CorruptFileError):
+        People(encrypted).history()
