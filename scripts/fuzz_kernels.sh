@@ -2,7 +2,7 @@
 # Fuzz the C++ kernels: scripts/fuzz_kernels.sh [address|thread] [SECONDS] [SEED]
 #
 # address: AddressSanitizer and UndefinedBehaviorSanitizer, with libFuzzer over the corpus in
-#          tests/fuzz/kernels-corpus where clang has it (on Debian: apt install clang libclang-rt-dev),
+#          build/fuzz-address/found where clang has it (on Debian: apt install clang libclang-rt-dev),
 #          else with a program that draws its own inputs.
 # thread:  ThreadSanitizer, inputs drawn.
 # CXX chooses the compiler.  What is found stops the run, and libFuzzer leaves the input behind.
@@ -61,7 +61,7 @@ make -s -f "$build/Makefile" -j2
 if [[ ${driver[0]} == -fsanitize=fuzzer ]]; then
   mkdir -p "$build/found"
   "$build/fuzz" -max_total_time="$seconds" -seed="$seed" -max_len=400 -print_final_stats=1 \
-    -artifact_prefix="$build/found/" "$build/found" tests/fuzz/kernels-corpus
+    -artifact_prefix="$build/found/" "$build/found"
 else
   "$build/fuzz" "$seconds" "$seed"
 fi
