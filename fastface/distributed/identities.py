@@ -20,6 +20,7 @@ from fastface.errors import InvalidInputError
 from fastface.identities.constraints import Constraints
 from fastface.identities.cutoff import estimate_cutoff
 from fastface.identities.kernel import DLIB_CUTOFF, KernelParameters
+from fastface.identities.stable_ids import Change, check_previous, match_people
 from fastface.validation import check_integer
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     labels_ : dask.array.Array of int64, shape (n_samples,)
         Person of each face, numbered by size, largest first, then by first face; chunks lie on the
         workers.
+    person_ids_ : dask.array.Array of int64, shape (n_samples,)
+        The same people by ids that last, through `previous_ids`.
+    changes_ : list of fastface.identities.stable_ids.Change
+        What became of the people of `previous_ids`.
     confidence_ : dask.array.Array of float32, shape (n_samples,)
         As that of `fastface.IdentityClustering`, up to rounding.
     n_people_ : int
@@ -108,6 +113,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         repeating_photos: Iterable[Any] = (),
         must_link: ArrayLike | None = None,
         cannot_link: ArrayLike | None = None,
+        previous_ids: Any = None,
         graph: NeighborGraph | None = None,
     ) -> IdentityClustering:
         """Group embeddings.
@@ -125,6 +131,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             Photos where they may be.
         must_link, cannot_link : array-like of int, shape (m, 2), optional
             Pairs of rows that are one person, and that are not.
+        previous_ids : dask.array.Array or array-like of int, shape (n_samples,), optional
+            `person_ids_` of an earlier fit for the faces that were there, -1 for new ones: people
+            keep them.  They are compared with the labels in this process, 16 bytes a face.
         graph : fastface.distributed.NeighborGraph, optional
             Of the same embeddings, with ``normalize=True``; its rows are used, and `X` is not read.
 
@@ -178,12 +187,38 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 as_dask([submit(client, _part, one, which) for one in found], rows.sizes, dtype)
                 for which, dtype in ((0, np.int64), (1, np.float32))
             )
+            self._keep_ids(previous_ids, must, cannot, rows, client)
         self.n_people_ = len(names)
         self.method_ = "overlap-linkage"
         self.is_exact_ = grouping.is_exact
         self.graph_ = graph
         self.n_features_in_ = rows.n_features
         return self
+
+    def _keep_ids(
+        self,
+        previous_ids: Any,
+        must: NDArray[np.int64],
+        cannot: NDArray[np.int64],
+        rows: DividedRows,
+        client: Client,
+    ) -> None:
+        """Give people the ids they had; without any, labels are ids."""
+        self.changes_: list[Change] = []
+        self.person_ids_ = self.labels_
+        if previous_ids is None:
+            return
+        if is_dask(previous_ids):
+            (previous_ids,) = gather(client, client.compute([previous_ids]))
+        previous = check_previous(previous_ids, rows.n_rows)
+        firm = np.zeros(rows.n_rows, np.bool_)
+        firm[np.concatenate([must.ravel(), cannot.ravel()])] = True
+        (labels,) = gather(client, client.compute([self.labels_]))
+        ids, changes = match_people(previous, labels, firm=firm)
+        self.changes_ = changes if (previous >= 0).any() else []
+        of_label = np.empty(int(labels.max()) + 1, np.int64)
+        of_label[labels] = ids
+        self.person_ids_ = self.labels_.map_blocks(of_label.__getitem__, dtype=np.int64)
 
     def _check_parameters(self) -> Limits:
         if self.method not in _METHODS:

@@ -22,7 +22,7 @@ from fastface.identities.cutoff import estimate_cutoff
 from fastface.identities.kernel import DLIB_CUTOFF
 from fastface.identities.methods import METHODS, Task, group_faces, resolve
 from fastface.identities.numbering import by_size
-from fastface.identities.stable_ids import Change, match_people
+from fastface.identities.stable_ids import Change, check_previous, match_people
 from fastface.identities.update import neighborhood
 from fastface.validation import check_integer
 
@@ -169,7 +169,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             cannot_link=cannot_link,
         )
         last = None if quality is None else _column(quality, len(x), "quality") < self.min_quality
-        previous = _previous(previous_ids, len(x))
+        previous = check_previous(previous_ids, len(x))
         if graph is not None:
             _check_graph(graph, x)
         rows = unit_rows(x)
@@ -386,14 +386,3 @@ def _column(values: ArrayLike, n: int, name: str) -> NDArray[Any]:
             f"{name} must have one value for each of the {n} rows, got shape {column.shape}"
         )
     return column
-
-
-def _previous(ids: ArrayLike | None, n: int) -> NDArray[np.int64]:
-    if ids is None:
-        return np.full(n, -1, np.int64)
-    column = _column(ids, n, "previous_ids")
-    if column.dtype.kind not in "iu" or (column < -1).any():
-        raise InvalidInputError(
-            "previous_ids holds ids of people, 0 or more, and -1 for faces that had none"
-        )
-    return column.astype(np.int64)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastface.errors import InvalidInputError
 from fastface.identities.numbering import by_size
 
-__all__ = ["Change", "match_people"]
+__all__ = ["Change", "check_previous", "match_people"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class Change:
         if self.kind == "merged":
             return f"person {self.other} became part of person {self.person}, with {faces}"
         return f"person {self.person} was split from person {self.other}, with {faces}"
+
+
+def check_previous(ids: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    """Return the earlier ids of `n` faces, -1 where there was none, or refuse them."""
+    if ids is None:
+        return np.full(n, -1, np.int64)
+    column = np.asarray(ids)
+    if column.shape != (n,):
+        raise InvalidInputError(
+            f"previous_ids must have one value for each of the {n} rows, got shape {column.shape}"
+        )
+    if column.dtype.kind not in "iu" or (column < -1).any():
+        raise InvalidInputError(
+            "previous_ids holds ids of people, 0 or more, and -1 for faces that had none"
+        )
+    return column.astype(np.int64)
 
 
 def match_people(

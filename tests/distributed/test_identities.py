@@ -82,6 +82,36 @@ def test_the_people_of_one_process(
     assert labels[10] != labels[11]
 
 
+@pytest.mark.parametrize("sizes", [EVEN, ODD], ids=["even", "odd"])
+def test_people_keep_their_ids(
+    client: Client,
+    faces: Any,
+    ours: fastface.IdentityClustering,
+    in_chunks: Callable,
+    sizes: Any,
+) -> None:
+    """On 1, 2 and 5 workers, the ids and changes of one process: some new faces, others gone."""
+    x = faces.rows(0, N)
+    previous = 1000 + 7 * ours.labels_
+    previous[::9] = -1
+    previous[previous == 1000] = 1007  # two of them were one
+    expected = fastface.IdentityClustering(n_neighbors=20).fit(
+        x, previous_ids=previous, **CONSTRAINTS
+    )
+    model = IdentityClustering(n_neighbors=20, client=client)
+    for given in (previous, in_chunks(previous, 700)):
+        model.fit(in_chunks(x, sizes), previous_ids=given, **CONSTRAINTS)
+        ids = client.compute(model.person_ids_).result()
+        np.testing.assert_array_equal(ids, expected.person_ids_)
+        assert model.changes_ == expected.changes_ != []
+    model.fit(None, graph=model.graph_)
+    labels, ids = client.gather(client.compute([model.labels_, model.person_ids_]))
+    np.testing.assert_array_equal(labels, ids)
+    assert model.changes_ == []
+    with pytest.raises(InvalidInputError, match="previous_ids"):
+        model.fit(None, graph=model.graph_, previous_ids=previous[1:])
+
+
 def test_stages(two_workers: Client, faces: Any, in_chunks: Callable) -> None:
     """What is too large for one worker is joined in stages, the same for any division."""
     x = faces.rows(0, N)
