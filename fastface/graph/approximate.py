@@ -64,7 +64,9 @@ class Approximation(NamedTuple):
 class Effort:
     """How hard to look; more of anything finds more and takes longer."""
 
-    groups: int = 240  # of some hundred rows, that each group is compared with
+    # Groups of some hundred rows that each group is compared with, up to 200,000 rows.  Of more rows
+    # more, as the root of their number: whole passes cost more than that, and find less.
+    groups: int = 240
     # Share of a list whose neighbours are looked at, pass by pass: a third of both lists is a ninth
     # of the work, and finds most.  The last share is that of all further passes.
     fans: tuple[float, ...] = (0.36, 0.36, 0.55, 0.75, 1.0)
@@ -145,7 +147,8 @@ def approximate_neighbors(
     directions = leading_directions(compared, center)
     join = _kernels.SelfJoin(compared, order, center, directions, threads)
     fewest = -(-2 * lists.shape[1] // _kernels.GROUP_ROWS)  # that fill the lists
-    join.nearby(max(effort.groups, fewest), lists, threads)
+    wanted = round(effort.groups * max(1.0, math.sqrt(len(X) / _EXACT_ROWS)))
+    join.nearby(max(wanted, fewest), lists, threads)
     del join
     encoded = _kernels.EncodedRows(compared, order, center, threads)
     del compared
