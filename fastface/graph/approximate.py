@@ -64,15 +64,20 @@ class Approximation(NamedTuple):
 class Effort:
     """How hard to look; more of anything finds more and takes longer."""
 
-    # Groups of some hundred rows that each group is compared with, up to 200,000 rows.  Of more rows
-    # more, as the root of their number: whole passes cost more than that, and find less.
-    groups: int = 240
+    groups: int = 240  # of some hundred rows, that each group is compared with; see `visited`
     # Share of a list whose neighbours are looked at, pass by pass: a third of both lists is a ninth
     # of the work, and finds most.  The last share is that of all further passes.
     fans: tuple[float, ...] = (0.36, 0.36, 0.55, 0.75, 1.0)
     passes: int = 10  # most
     gain: float = 0.0002  # of recall, under which another pass over whole lists is not worth it
     sample: int = 1000  # rows to measure the recall on
+
+    def visited(self, n_rows: int) -> int:
+        """Return how many groups each one visits: beyond 200,000 rows more, as their root.
+
+        There passes over whole lists cost more than that, and find less.
+        """
+        return round(self.groups * max(1.0, math.sqrt(n_rows / _EXACT_ROWS)))
 
 
 def choose_method(method: str, n_samples: int, metric: str, device: str) -> str:
@@ -147,8 +152,7 @@ def approximate_neighbors(
     directions = leading_directions(compared, center)
     join = _kernels.SelfJoin(compared, order, center, directions, threads)
     fewest = -(-2 * lists.shape[1] // _kernels.GROUP_ROWS)  # that fill the lists
-    wanted = round(effort.groups * max(1.0, math.sqrt(len(X) / _EXACT_ROWS)))
-    join.nearby(max(wanted, fewest), lists, threads)
+    join.nearby(max(effort.visited(len(X)), fewest), lists, threads)
     del join
     encoded = _kernels.EncodedRows(compared, order, center, threads)
     del compared

@@ -152,3 +152,8 @@ def test_a_file_of_the_first_version_is_refused(people, tmp_path, monkeypatch) -
     monkeypatch.undo()
     with pytest.raises(CorruptFileError, match=r"version 1; this fastface reads .* version 2"):
         NeighborGraph.load(tmp_path / "graph.npz")
+
+
+def test_more_groups_are_visited_where_there_are_more() -> None:
+    visited = [Effort().visited(n) for n in (1_000, 200_000, 1_000_000, 5_000_000)]
+    assert visited == [240, 240, 537, 1200]
