@@ -17,7 +17,7 @@ struct GroupPanels::Scratch {
 };
 
 GroupPanels::GroupPanels(const Screen& screen, Precision precision, int n_threads,
-                         Interrupt& interrupt)
+                         Interrupt& interrupt, const std::vector<double>* biases)
     : screen_(&screen),
       precision_(precision),
       width_(screen.kernels().group_width),
@@ -35,13 +35,13 @@ GroupPanels::GroupPanels(const Screen& screen, Precision precision, int n_thread
   bounds_.resize(static_cast<std::size_t>(n_groups_));
   const bool small = places * padded_dim_ < (1 << 18);
   parallel_for(n_groups_, small ? 1 : n_threads, interrupt, [&]() -> Worker {
-    return [this, scratch = std::make_shared<Scratch>(*this)](std::int64_t group) {
-      pack(group, *scratch);
+    return [this, biases, scratch = std::make_shared<Scratch>(*this)](std::int64_t group) {
+      pack(group, biases, *scratch);
     };
   });
 }
 
-void GroupPanels::pack(std::int64_t group, Scratch& scratch) {
+void GroupPanels::pack(std::int64_t group, const std::vector<double>* biases, Scratch& scratch) {
   double largest = 0.0;
   for (int lane = 0; lane < width_; ++lane) {
     const std::int64_t center = group * width_ + lane;
@@ -55,7 +55,7 @@ void GroupPanels::pack(std::int64_t group, Scratch& scratch) {
     const double squares = screen_->load_candidate(center, scratch.read(center), row);
     largest = std::max(largest, squares);
     half_squares_[at] = screen_->is_euclidean() ? 0.5 * squares : 0.0;
-    biases_[at] = static_cast<float>(half_squares_[at]);
+    biases_[at] = static_cast<float>(biases == nullptr ? half_squares_[at] : (*biases)[at]);
   }
   double residual = 0.0;
   if (precision_ == Precision::kInt8) {

@@ -9,14 +9,17 @@ namespace fastface {
 
 class GroupPanels {
  public:
-  // Packs the candidates of the screen, `group_width` of them a group, by several threads.
-  GroupPanels(const Screen& screen, Precision precision, int n_threads, Interrupt& interrupt);
+  // Packs the candidates of the screen, `group_width` of them a group, by several threads.  Scores
+  // are less by `biases`, for which there is no allowance in bounds; by default, by the half
+  // squares.
+  GroupPanels(const Screen& screen, Precision precision, int n_threads, Interrupt& interrupt,
+              const std::vector<double>* biases = nullptr);
 
   Precision precision() const { return precision_; }
   std::int64_t n_groups() const { return n_groups_; }
   std::int64_t padded_dim() const { return padded_dim_; }
 
-  // Half the squared norm of a center as the screen scales it: what its scores are less by.
+  // Half the squared norm of a center as the screen scales it; zero unless Euclidean.
   double half_squares(std::int64_t center) const {
     return half_squares_[static_cast<std::size_t>(center)];
   }
@@ -26,7 +29,7 @@ class GroupPanels {
 
  private:
   struct Scratch;
-  void pack(std::int64_t group, Scratch& scratch);
+  void pack(std::int64_t group, const std::vector<double>* biases, Scratch& scratch);
   double pack_integers(std::int64_t group, Scratch& scratch);
 
   const Screen* screen_;

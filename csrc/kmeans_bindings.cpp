@@ -132,7 +132,7 @@ struct CheckedPruner {
 
   py::tuple look_inside() const {
     const PrunedRows& rows = pruner.state();
-    py::array_t<float> uppers({pruner.n_groups(), pruner.n_rows()}, rows.uppers.data());
+    py::array_t<float> uppers({pruner.n_rows(), pruner.n_groups()}, rows.uppers.data());
     py::array_t<float> bars(pruner.n_rows());
     for (std::int64_t i = 0; i < pruner.n_rows(); ++i)
       bars.mutable_at(i) = rows.records[static_cast<std::size_t>(i)].bar;

@@ -10,7 +10,6 @@ namespace {
 constexpr std::int64_t kCachedOperands = std::int64_t{768} << 10;  // bytes
 constexpr std::int64_t kFewestRows = 512;
 constexpr std::int64_t kMostRows = 1536;
-constexpr double kRounding = 1.0 + 0x1p-20;  // many times what rounding to float32 takes
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 float round_up_to_float(double value) {
@@ -43,10 +42,9 @@ PrunedBlock::PrunedBlock(const PrunedPass& pass, Interrupt& interrupt)
   rounded_.resize(static_cast<std::size_t>(pass.panels.padded_dim() + 16));
   const auto size = static_cast<std::size_t>(most);
   keys_.resize(size);
-  bars_.resize(size);
-  norms_.resize(size);
   needs_.resize(size);
-  wanted_.resize(size + kMaxGroupRows);
+  n_wanted_.resize(static_cast<std::size_t>(pass.panels.n_groups()));
+  wanted_.resize((size + kMaxGroupRows) * n_wanted_.size());
 }
 
 const void* PrunedBlock::operand(std::int64_t row) const {
@@ -54,8 +52,8 @@ const void* PrunedBlock::operand(std::int64_t row) const {
   return operands_.get() + row * stride_;
 }
 
-float* PrunedBlock::uppers(std::int64_t group) const {
-  return pass_.state.uppers.data() + group * pass_.n_rows + pass_.first_row + first_;
+float* PrunedBlock::uppers(std::int64_t row) const {
+  return pass_.state.uppers.data() + (pass_.first_row + first_ + row) * pass_.panels.n_groups();
 }
 
 RowRecord& PrunedBlock::record(std::int64_t row) const {
@@ -81,15 +79,11 @@ PruningStatistics PrunedBlock::operator()(std::int64_t number) {
   statistics_ = {};
   std::fill(keys_.begin(), keys_.end(), kUnknown);
   if (pass_.anew || !keeps_rows_) load(count);
-  for (std::int64_t row = 0; row < count; ++row) {
-    norms_[static_cast<std::size_t>(row)] = record(row).norm;
-    bars_[static_cast<std::size_t>(row)] = record(row).bar;
-  }
   if (pass_.anew) {
     forget(count);
   } else {
     notice_new_labels(count);
-    follow_own_centers(count);
+    follow_centers(count);
   }
   face_own_centers(count);
   score_wanted(count);
@@ -127,22 +121,17 @@ double PrunedBlock::key(std::int64_t row, std::int64_t center) {
                          pass_.screen.candidate_norm(center));
 }
 
-void PrunedBlock::set_bar(std::int64_t row, float bar) {
-  bars_[static_cast<std::size_t>(row)] = record(row).bar = bar;
-}
-
 // The distance to the own center, and the bar that it sets.
 void PrunedBlock::face_own(std::int64_t row) {
   double& own = keys_[static_cast<std::size_t>(row)];
   if (std::isnan(own)) own = key(row, pass_.places[label(row)]);
-  set_bar(row, loaded(row).blind ? -kInfinity : pass_.screen.bar_at(own, loaded(row)));
+  record(row).bar = loaded(row).blind ? -kInfinity : pass_.screen.bar_at(own, loaded(row));
   is_exact(row) = 1;
 }
 
 // Nothing is known: everybody has to look at everything.
 void PrunedBlock::forget(std::int64_t count) {
-  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group)
-    std::fill_n(uppers(group), count, kInfinity);
+  std::fill_n(uppers(0), count * pass_.panels.n_groups(), kInfinity);
   for (std::int64_t row = 0; row < count; ++row) {
     is_exact(row) = 0;
     left_out(row) = kNobody;
@@ -169,7 +158,7 @@ void PrunedBlock::notice_new_labels(std::int64_t count) {
 
 // The bound of the group that holds the center left out so far has to count it.
 void PrunedBlock::count_again(std::int64_t row, float upper) {
-  float& bound = uppers(group_of(left_out(row)))[row];
+  float& bound = uppers(row)[group_of(left_out(row))];
   bound = std::max(bound, upper);
   left_out(row) = kNobody;
 }
@@ -184,58 +173,35 @@ void PrunedBlock::leave_out_own(std::int64_t row, std::int64_t group, const floa
   float best = -kInfinity;
   for (int lane = 0; lane < width; ++lane)
     if (lane != own_lane) best = std::max(best, scores[lane]);
-  uppers(group)[row] = best + error;
+  uppers(row)[group] = best + error;
   left_out(row) = own;
 }
 
 // Bounds rise and bars sink by what the moves of the centers can add to, or take from, a score.
-void PrunedBlock::follow_own_centers(std::int64_t count) {
+void PrunedBlock::follow_centers(std::int64_t count) {
+  const std::int64_t n_groups = pass_.panels.n_groups();
   for (std::int64_t row = 0; row < count; ++row) {
-    const auto own = static_cast<std::size_t>(pass_.places[label(row)]);
-    const double move = pass_.moves.moves[own];
-    if (move == 0.0 || loaded(row).blind) continue;
-    const RowRecord& known = record(row);
-    const double fall = static_cast<double>(known.norm) * move + pass_.moves.losses[own];
-    const double bar = static_cast<double>(known.bar) - fall - loaded(row).slack;
-    const double rounding = (std::abs(bar) + std::abs(fall)) * 4.0 * kBarSlack;
-    set_bar(row, static_cast<float>(bar - rounding - kUnderflow));
-    is_exact(row) = 0;
+    const std::int32_t own = pass_.places[label(row)];
+    const double move = pass_.moves.moves[static_cast<std::size_t>(own)];
+    RowRecord& known = record(row);
+    const float radius = pass_.lifts.radius(pass_.screen, known.norm, known.bar);
+    if (move != 0.0 && !loaded(row).blind) {
+      const double fall =
+          static_cast<double>(radius) * move + pass_.moves.losses[static_cast<std::size_t>(own)];
+      const double bar = static_cast<double>(known.bar) - fall - loaded(row).slack;
+      const double rounding = (std::abs(bar) + std::abs(fall)) * 4.0 * kBarSlack;
+      known.bar = static_cast<float>(bar - rounding - kUnderflow);
+      is_exact(row) = 0;
+    }
+    needs_[static_cast<std::size_t>(row)] = kernels_.lift_row(
+        {n_groups, pass_.lifts.moves(), pass_.lifts.offsets(own), radius, known.bar, uppers(row)});
   }
-  lift(count);
-}
-
-// Holds for rows whose norm is at least `least_norm_`: a center that goes less far than the
-// farthest of its group adds that much less to their scores.
-Lift PrunedBlock::lift_of(std::int64_t group) const {
-  const int width = kernels_.group_width;
-  const std::int64_t begin = group * width;
-  const std::int64_t end = std::min(begin + width, pass_.centers.rows);
-  const auto* moves = pass_.moves.moves.data();
-  const double farthest = *std::max_element(moves + begin, moves + end);
-  if (farthest == 0.0) return {0.0f, 0.0f};
-  double offset = -kInfiniteDouble;
-  for (std::int64_t c = begin; c < end; ++c) {
-    const double gain = pass_.moves.gains[static_cast<std::size_t>(c)];
-    offset = std::max(offset, static_cast<double>(least_norm_) * (moves[c] - farthest) + gain);
-  }
-  return {static_cast<float>(farthest * kRounding + kUnderflow), round_up_to_float(offset)};
-}
-
-void PrunedBlock::lift(std::int64_t count) {
-  float least = kInfinity;
-  for (std::int64_t row = 0; row < count; ++row)
-    if (!loaded(row).blind) least = std::min(least, norms_[static_cast<std::size_t>(row)]);
-  least_norm_ = least < kInfinity ? least * 0.9999f : 0.0f;
-  std::fill(needs_.begin(), needs_.end(), 0);
-  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group)
-    kernels_.lift_bounds(lift_of(group), norms_.data(), bars_.data(), count, uppers(group),
-                         needs_.data());
 }
 
 // Scores rows against a group and writes their bounds.  Calls take_in(row, error, scores,
 // survivors) for those that reached their bar.
 template <typename TakeIn>
-void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32_t n_rows,
+void PrunedBlock::score(std::int64_t group, const std::uint16_t* rows, std::int32_t n_rows,
                         const TakeIn& take_in) {
   const int tile_rows = kernels_.group_rows;
   const int width = kernels_.group_width;
@@ -254,7 +220,8 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
   const auto kernel = integers_ ? kernels_.score_group_int8 : kernels_.score_group;
   const char* operands = static_cast<const char*>(operand(0));
   const RowRecord* known = &record(0);
-  float* uppers = this->uppers(group);
+  float* uppers = this->uppers(0) + group;
+  const std::int64_t n_groups = pass_.panels.n_groups();
   const std::int64_t bytes = operand_bytes(pass_.panels);
   for (std::int32_t at = 0; at < n_rows; at += tile_rows) {
     const int count = std::min(tile_rows, n_rows - at);
@@ -272,7 +239,7 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
       for (std::int64_t byte = 0; byte < bytes; byte += 64)
         __builtin_prefetch(operands + rows[next] * stride_ + byte);
     std::uint32_t reached = kernel(tile);
-    for (int r = 0; r < count; ++r) uppers[rows[at + r]] = bounds[r];
+    for (int r = 0; r < count; ++r) uppers[rows[at + r] * n_groups] = bounds[r];
     for (; reached != 0; reached &= reached - 1) {
       const int r = __builtin_ctz(reached);
       const RowRecord& row = records[r];
@@ -285,18 +252,21 @@ void PrunedBlock::score(std::int64_t group, const std::int32_t* rows, std::int32
 
 void PrunedBlock::score_wanted(std::int64_t count) {
   const int width = kernels_.group_width;
-  for (std::int64_t group = 0; group < pass_.panels.n_groups(); ++group) {
-    const std::int32_t n_rows =
-        kernels_.list_wanted(uppers(group), bars_.data(), count, wanted_.data());
-    statistics_.scored_pairs += n_rows;
-    score(group, wanted_.data(), n_rows,
-          [&](std::int32_t row, float error, const float* scores, std::uint32_t survivors) {
+  const std::int64_t n_groups = pass_.panels.n_groups();
+  const auto capacity = static_cast<std::int64_t>(needs_.size()) + kMaxGroupRows;
+  kernels_.list_wanted({count, needs_.data(), &record(0), n_groups, uppers(0), capacity,
+                        wanted_.data(), n_wanted_.data()});
+  for (std::int64_t group = 0; group < n_groups; ++group) {
+    const auto at = static_cast<std::size_t>(group);
+    statistics_.scored_pairs += n_wanted_[at];
+    score(group, wanted_.data() + group * capacity, n_wanted_[at],
+          [&](std::int64_t row, float error, const float* scores, std::uint32_t survivors) {
             for (; survivors != 0; survivors &= survivors - 1) {
               const int lane = __builtin_ctz(survivors);
               const std::int64_t center = group * width + lane;
               if (center >= pass_.centers.rows) continue;
               // The bar may have been raised since.
-              if (scores[lane] + error < bars_[static_cast<std::size_t>(row)]) continue;
+              if (scores[lane] + error < record(row).bar) continue;
               decide(row, center);
             }
           });

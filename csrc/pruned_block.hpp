@@ -15,8 +15,8 @@ struct PrunedPass {
   const Screen& screen;
   const GroupPanels& panels;
   const CenterMoves& moves;
+  const Lifts& lifts;
   PrunedRows& state;
-  std::int64_t n_rows;  // of all
   std::int32_t* labels;
   bool anew;  // nothing is known of the rows
 };
@@ -33,14 +33,12 @@ class PrunedBlock {
   void load(std::int64_t count);
   void forget(std::int64_t count);
   void notice_new_labels(std::int64_t count);
-  void follow_own_centers(std::int64_t count);
+  void follow_centers(std::int64_t count);
   void face_own_centers(std::int64_t count);
-  Lift lift_of(std::int64_t group) const;
-  void lift(std::int64_t count);
   void score_wanted(std::int64_t count);
 
   template <typename TakeIn>
-  void score(std::int64_t group, const std::int32_t* rows, std::int32_t n_rows,
+  void score(std::int64_t group, const std::uint16_t* rows, std::int32_t n_rows,
              const TakeIn& take_in);
 
   void leave_out_own(std::int64_t row, std::int64_t group, const float* scores, float error);
@@ -48,11 +46,10 @@ class PrunedBlock {
 
   double key(std::int64_t row, std::int64_t center);
   void face_own(std::int64_t row);
-  void set_bar(std::int64_t row, float bar);
   void decide(std::int64_t row, std::int64_t center);
 
   const void* operand(std::int64_t row) const;
-  float* uppers(std::int64_t group) const;
+  float* uppers(std::int64_t row) const;
   std::int64_t group_of(std::int32_t place) const { return place / kernels_.group_width; }
   RowRecord& record(std::int64_t row) const;
   char& is_exact(std::int64_t row) const;
@@ -72,13 +69,11 @@ class PrunedBlock {
   Aligned<char> operands_;  // of this block, unless they are kept
   std::vector<float> values_;
   std::vector<std::int8_t> rounded_;
-  std::int64_t first_ = 0;    // row of the block, among those of the pass
-  std::vector<double> keys_;  // distances to the own center; NaN where not known
-  std::vector<float> bars_;
-  std::vector<float> norms_;
-  std::vector<std::int32_t> needs_;
-  std::vector<std::int32_t> wanted_;
-  float least_norm_ = 0.0f;
+  std::int64_t first_ = 0;             // row of the block, among those of the pass
+  std::vector<double> keys_;           // distances to the own center; NaN where not known
+  std::vector<char> needs_;            // whether a row has to look at any group
+  std::vector<std::uint16_t> wanted_;  // [groups][rows]
+  std::vector<std::int32_t> n_wanted_;
   PruningStatistics statistics_;
 };
 

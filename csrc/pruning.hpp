@@ -2,19 +2,19 @@
 //
 // Centers stand in groups.  For every row and group there is an upper bound on the best score that
 // the row has in the group (scores: screen.hpp; the nearer, the higher).  When centers move, the
-// bound goes up by what the move can add to the score of a row of that norm (the triangle
-// inequality of Hamerly, "Making k-means even faster", SDM 2010, for groups as in Ding et al.,
-// "Yinyang k-means", ICML 2015, taken to scalar products).  Groups whose bound stays under the bar
-// that the row's own center sets cannot hold a nearer one.  The others are scored, in full tiles of
-// whichever rows want them; whoever reaches the bar is decided by the definition.  The own center,
-// which always reaches it, is left out of the bound of its group.
+// bound goes up by what the move can add to the score of a row as near to its own center as this
+// one (lifts.hpp; the triangle inequality of Hamerly, "Making k-means even faster", SDM 2010, for
+// groups as in Ding et al., "Yinyang k-means", ICML 2015, taken to scalar products).  Groups whose
+// bound stays under the bar that the row's own center sets cannot hold a nearer one.  The others
+// are scored, in full tiles of whichever rows want them; whoever reaches the bar is decided by the
+// definition.  The own center, which always reaches it, is left out of the bound of its group.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "group_panels.hpp"
+#include "lifts.hpp"
 #include "matrix.hpp"
 #include "parallel.hpp"
 
@@ -33,16 +33,9 @@ struct PrunedRows {
   std::vector<RowRecord> records;  // bars stand where the last pass left them
   std::vector<LoadedRow> loaded;
   std::vector<char> is_exact;          // whether the bar is the one of the exact distance
-  std::vector<float> uppers;           // [groups][rows]
+  std::vector<float> uppers;           // [rows][groups]
   std::vector<std::int32_t> left_out;  // place of the center that no bound counts, or kNobody
   Aligned<std::uint8_t> integers;      // [rows][stride], if they are kept
-};
-
-// What has become of the centers since the last pass.
-struct CenterMoves {
-  std::vector<double> moves;  // how far, at most, in the frame of the screen
-  std::vector<double> gains;  // by how much, at most, their scores rise for being nearer the origin
-  std::vector<double> losses;  // by how much, at most, they fall for the contrary
 };
 
 class Pruner {
@@ -70,7 +63,8 @@ class Pruner {
   const Screen& screen() const { return *screen_; }
 
  private:
-  void find_moves(const Matrix& before, const std::vector<double>& half_squares);
+  CenterMoves find_moves(const Matrix& before, const std::vector<double>& half_squares) const;
+  float usual_radius(bool from_centers) const;
 
   const KernelTable& kernels_;
   std::int64_t n_rows_;
@@ -87,6 +81,7 @@ class Pruner {
   std::optional<Screen> screen_;
   std::optional<GroupPanels> panels_;
   CenterMoves moves_;
+  Lifts lifts_;
   PrunedRows rows_;
 };
 

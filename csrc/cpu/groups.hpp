@@ -34,26 +34,35 @@ std::uint32_t hold_group_to_bars(const GroupTile& tile, const float (&scores)[kT
   return reached;
 }
 
-void lift_bounds(const Lift& lift, const float* __restrict__ norms, const float* __restrict__ bars,
-                 std::int64_t count, float* __restrict__ uppers, std::int32_t* __restrict__ needs) {
-  for (std::int64_t row = 0; row < count; ++row) {
-    const float lifted = norms[row] * lift.move + (uppers[row] + lift.offset);
+bool lift_row(const RowLift& lift) {
+  const float* __restrict__ moves = lift.moves;
+  const float* __restrict__ offsets = lift.offsets;
+  float* __restrict__ uppers = lift.uppers;
+  int wanted = 0;
+  for (std::int64_t group = 0; group < lift.n_groups; ++group) {
+    const float lifted = lift.radius * moves[group] + (uppers[group] + offsets[group]);
     // More than the roundings of this take (docs/exactness.md).
     const float upper = lifted + __builtin_fabsf(lifted) * 0x1p-21f;
-    uppers[row] = upper;
-    needs[row] |= !(upper < bars[row]);
+    uppers[group] = upper;
+    wanted |= !(upper < lift.bar);
   }
+  return wanted != 0;
 }
 
-std::int32_t list_wanted(const float* uppers, const float* bars, std::int64_t count,
-                         std::int32_t* rows) {
-  // Without a branch, which would be anybody's guess.
-  std::int32_t n_rows = 0;
-  for (std::int64_t row = 0; row < count; ++row) {
-    rows[n_rows] = static_cast<std::int32_t>(row);
-    n_rows += !(uppers[row] < bars[row]);
+void list_wanted(const WantedRows& wanted) {
+  const std::int64_t n_groups = wanted.n_groups;
+  for (std::int64_t group = 0; group < n_groups; ++group) wanted.n_rows[group] = 0;
+  for (std::int64_t row = 0; row < wanted.count; ++row) {
+    if (wanted.needs[row] == 0) continue;
+    const float* uppers = wanted.uppers + row * n_groups;
+    const float bar = wanted.records[row].bar;
+    // Without a branch, which would be anybody's guess.
+    for (std::int64_t group = 0; group < n_groups; ++group) {
+      std::int32_t& n_rows = wanted.n_rows[group];
+      wanted.rows[group * wanted.capacity + n_rows] = static_cast<std::uint16_t>(row);
+      n_rows += !(uppers[group] < bar);
+    }
   }
-  return n_rows;
 }
 
 }  // namespace

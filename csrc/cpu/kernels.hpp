@@ -96,10 +96,26 @@ constexpr int kMaxGroupRows = 16;
 constexpr int kMaxGroupWidth = 16;
 constexpr std::int64_t kGroupDimStep = 8;
 
-// How far up the bounds of one group go when its centers move.
-struct Lift {
-  float move;    // times the norm of the row
-  float offset;  // and this
+// How far up the bounds of a row go when centers move, and what it holds them to.
+struct RowLift {
+  std::int64_t n_groups;
+  const float* moves;    // [n_groups], times the radius
+  const float* offsets;  // [n_groups], and this
+  float radius;
+  float bar;
+  float* uppers;  // in and out: [n_groups]
+};
+
+// Which rows of a block want to look at which groups.
+struct WantedRows {
+  std::int64_t count;        // of rows
+  const char* needs;         // [count], zero for rows that want none
+  const RowRecord* records;  // [count]
+  std::int64_t n_groups;
+  const float* uppers;  // [count][n_groups]
+  std::int64_t capacity;
+  std::uint16_t* rows;   // out: [n_groups][capacity], in order; capacity >= count + kMaxGroupRows
+  std::int32_t* n_rows;  // out: [n_groups]
 };
 
 // A bar has to stand this much below the score it comes from, relative to that score, to cover the
@@ -156,13 +172,10 @@ struct KernelTable {
   int group_width;
   std::uint32_t (*score_group)(const GroupTile& tile);
   std::uint32_t (*score_group_int8)(const GroupTile& tile);  // null where that is not faster
-  // Lifts the bounds of some rows, and marks in `needs` those whose bound is not below their bar.
-  void (*lift_bounds)(const Lift& lift, const float* norms, const float* bars, std::int64_t count,
-                      float* uppers, std::int32_t* needs);
-  // Lists the rows whose bound is not below their bar, and returns how many they are.  `rows` has
-  // room for kMaxGroupRows more than `count`.
-  std::int32_t (*list_wanted)(const float* uppers, const float* bars, std::int64_t count,
-                              std::int32_t* rows);
+  // Lifts the bounds of a row, and returns whether any is not below its bar.
+  bool (*lift_row)(const RowLift& lift);
+  // Lists, for every group, the rows whose bound of it is not below their bar.
+  void (*list_wanted)(const WantedRows& wanted);
   // out[i] = <query, row index[i]> on rows of `stride` integers, a multiple of kCodeStep.
   void (*code_dots)(const std::int8_t* query, const std::int8_t* rows, std::int64_t stride,
                     const std::int32_t* index, std::int64_t count, std::int32_t* out);

@@ -101,29 +101,46 @@ std::uint32_t score_group(const GroupTile& tile) {
   return hold_group_to_bars(tile, scores);
 }
 
-std::int32_t list_wanted_512(const float* uppers, const float* bars, std::int64_t count,
-                             std::int32_t* rows) {
-  std::int32_t n_rows = 0;
+// 16 rows at a time: their masks of 16 groups, read the other way round, are masks of rows.
+void list_wanted_512(const WantedRows& wanted) {
+  const std::int64_t n_groups = wanted.n_groups;
+  for (std::int64_t group = 0; group < n_groups; ++group) wanted.n_rows[group] = 0;
   __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  for (std::int64_t row = 0; row < count; row += 16) {
-    const __mmask16 exist =
-        count - row >= 16 ? 0xffff : static_cast<__mmask16>((1u << (count - row)) - 1);
-    const __mmask16 wanted =
-        _mm512_mask_cmp_ps_mask(exist, _mm512_maskz_loadu_ps(exist, uppers + row),
-                                _mm512_maskz_loadu_ps(exist, bars + row), _CMP_NLT_UQ);
-    // Compressed in a register: to memory it is slow on some machines.
-    _mm512_storeu_si512(rows + n_rows, _mm512_maskz_compress_epi32(wanted, numbers));
-    n_rows += __builtin_popcount(wanted);
+  for (std::int64_t first = 0; first < wanted.count; first += 16) {
+    const int n_rows = static_cast<int>(wanted.count - first < 16 ? wanted.count - first : 16);
+    for (std::int64_t group = 0; group < n_groups; group += 16) {
+      const int width = static_cast<int>(n_groups - group < 16 ? n_groups - group : 16);
+      const auto exist = static_cast<__mmask16>((1u << width) - 1);
+      alignas(32) std::uint16_t masks[16] = {};
+      const float* uppers = wanted.uppers + first * n_groups + group;
+      for (int r = 0; r < n_rows; ++r) {
+        const __mmask16 asked = wanted.needs[first + r] != 0 ? exist : 0;
+        masks[r] =
+            _mm512_mask_cmp_ps_mask(asked, _mm512_maskz_loadu_ps(asked, uppers + r * n_groups),
+                                    _mm512_set1_ps(wanted.records[first + r].bar), _CMP_NLT_UQ);
+      }
+      const __m256i rows = _mm256_load_si256(reinterpret_cast<const __m256i*>(masks));
+      for (int g = 0; g < width; ++g) {
+        const __mmask16 who =
+            _mm256_test_epi16_mask(rows, _mm256_set1_epi16(static_cast<short>(1 << g)));
+        std::int32_t& count = wanted.n_rows[group + g];
+        // Compressed in a register: to memory it is slow on some machines.
+        const __m512i listed = _mm512_maskz_compress_epi32(who, numbers);
+        _mm256_storeu_si256(
+            reinterpret_cast<__m256i*>(wanted.rows + (group + g) * wanted.capacity + count),
+            _mm512_cvtepi32_epi16(listed));
+        count += __builtin_popcount(who);
+      }
+    }
     numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32(16));
   }
-  return n_rows;
 }
 
 inline void fill_group_kernels(KernelTable& table) {
   table.group_rows = kGroupRows;
   table.group_width = kGroupWidth;
   table.score_group = score_group;
-  table.lift_bounds = lift_bounds;
+  table.lift_row = lift_row;
   table.list_wanted = list_wanted_512;
 }
 

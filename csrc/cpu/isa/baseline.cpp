@@ -174,7 +174,7 @@ const KernelTable* baseline_kernels() {
     t.group_rows = kRows;
     t.group_width = kWidth;
     t.score_group = score_group;
-    t.lift_bounds = lift_bounds;
+    t.lift_row = lift_row;
     t.list_wanted = list_wanted;
     return t;
   }();
