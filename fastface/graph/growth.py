@@ -58,7 +58,7 @@ def grown_neighbors(
         few = min(_FEW, k, len(X) - n_old)
         while len(rows):
             found, names = nearest_neighbors(
-                X[rows],
+                X[block] if len(rows) == block.stop - block.start else X[rows],
                 X[n_old:],
                 n_neighbors=few,
                 metric=metric,
