@@ -108,4 +108,5 @@ def replaced(page: str, generated: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
+    renewed = tables()  # takes minutes, in which the page may be edited: it is read afterwards
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), renewed), encoding="utf-8")

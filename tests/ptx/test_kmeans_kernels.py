@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("nvrtc")
         ("float32", 7, False),
         ("float16", 64, False),
         ("float32", 300, True),
+        ("float32", 2500, True),  # labels are counted up in three rounds
         ("float64", 7, True),
         ("float64", 7, False),
     ],

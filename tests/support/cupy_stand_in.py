@@ -32,9 +32,13 @@ class CUDADriverError(RuntimeError):
     """CuPy's own."""
 
 
+def _count(devices: int, refusal: str) -> int:
+    if refusal or not devices:  # CuPy raises and never returns 0
+        raise CUDARuntimeError(refusal or "cudaErrorNoDevice: no CUDA-capable device is detected")
+    return devices
+
+
 _modules: dict[str, Module] = {}
-
-
 _LARGE = 64
 
 
@@ -207,6 +211,7 @@ class StandIn:
         devices: int = 1,
         capability: str = "80",
         driver: int = 13000,
+        refusal: str = "",  # what the driver says when it is asked for devices
     ) -> None:
         self.memory = DeviceMemory(capacity)
         self.log: list[tuple[str, int]] = []
@@ -234,7 +239,7 @@ class StandIn:
             nvrtc=Nvrtc(),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
-                getDeviceCount=lambda: devices,
+                getDeviceCount=lambda: _count(devices, refusal),
                 driverGetVersion=lambda: driver,
                 runtimeGetVersion=lambda: 12080,
                 memGetInfo=lambda: (capacity - self.memory.used, capacity),

@@ -23,8 +23,9 @@ def check_sums(engine: Engine, dtype: str, n_clusters: int, *, is_sorted: bool) 
     # One label for many rows, labels for one, and labels for none.
     labels = np.minimum(rng.geometric(0.1, 150), n_clusters - 1).astype(np.int32)
     labels[:40] = 0
+    labels[100:] = rng.integers(0, n_clusters, 50)
     previous = labels.copy()
-    previous[rng.permutation(150)[:30]] = n_clusters - 1
+    previous[rng.permutation(150)[:30]] = rng.integers(0, n_clusters, 30)
     factors, masses = rng.uniform(0.1, 2.0, 150), rng.uniform(0.1, 2.0, 150)
     scales = 2.0 ** (40 - np.ceil(np.log2(np.abs(X.astype(np.float64)).max(axis=0) + 1e-300)))
     for given in ((None, None, None), (previous, factors, masses)):

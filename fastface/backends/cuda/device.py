@@ -68,26 +68,10 @@ def open_gpu(device: str, module: Any = None) -> Gpu:
                 "CuPy", extra="cuda", purpose=f"device={device!r}"
             ) from None
         module = cupy
-    try:
-        count = module.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise BackendUnavailableError(
-            f"device={device!r}: the CUDA driver cannot be used ({error}); install or update"
-            f" NVIDIA's driver, or {_REMEDY}"
-        ) from error
-    if not count:
-        raise BackendUnavailableError(f"device={device!r}: this machine has no GPU; {_REMEDY}")
+    count = _count_gpus(module, device)
     if (number or 0) >= count:
         raise BackendUnavailableError(
             f"device={device!r}: this machine has {count} GPUs, numbered from 0; {_REMEDY}"
-        )
-    driver = int(module.cuda.runtime.driverGetVersion())
-    wanted = int(module.cuda.runtime.runtimeGetVersion())
-    if driver // 1000 < wanted // 1000:
-        raise BackendUnavailableError(
-            f"device={device!r}: the driver serves CUDA {_version(driver)}, and this CuPy was made"
-            f" for {_version(wanted)}: update NVIDIA's driver, or install"
-            f" cupy-cuda{driver // 1000}x in place of this CuPy, or {_REMEDY}"
         )
     gpu = Gpu(module, number or 0) if given else _shared_gpu(module, number or 0)
     if gpu.arch < _LEAST_ARCH:
@@ -96,6 +80,37 @@ def open_gpu(device: str, module: Any = None) -> Gpu:
             f" {_LEAST_ARCH / 10} or newer (Ampere); {_REMEDY}"
         )
     return gpu
+
+
+def _count_gpus(module: Any, device: str) -> int:
+    """Return how many GPUs there are; the driver comes first, as nothing else works without it."""
+    runtime = module.cuda.runtime
+    try:
+        driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+        if not driver:
+            raise BackendUnavailableError(
+                f"device={device!r}: this machine has no NVIDIA driver; install one, or {_REMEDY}"
+            )
+        if driver // 1000 < wanted // 1000:
+            raise BackendUnavailableError(
+                f"device={device!r}: the driver serves CUDA {_version(driver)}, and this CuPy was"
+                f" made for {_version(wanted)}: update NVIDIA's driver, or install"
+                f" cupy-cuda{driver // 1000}x in place of this CuPy, or {_REMEDY}"
+            )
+        count = int(runtime.getDeviceCount())
+    except runtime.CUDARuntimeError as error:
+        if "cudaErrorNoDevice" not in str(error):
+            raise BackendUnavailableError(
+                f"device={device!r}: the CUDA driver cannot be used ({error}); install or update"
+                f" NVIDIA's driver, or {_REMEDY}"
+            ) from error
+        count = 0
+    if not count:
+        raise BackendUnavailableError(
+            f"device={device!r}: the driver finds no GPU (is one hidden by CUDA_VISIBLE_DEVICES, or"
+            f" not passed to this container?); {_REMEDY}"
+        )
+    return count
 
 
 @lru_cache(maxsize=64)
