@@ -1,10 +1,14 @@
 """Mixed calls from 8 threads in each of 2 processes: no wrong bit, no leak, no deadlock.
 
 Every thread draws calls with random shapes and compares the answer, bit by bit, with the one that a
-single thread gave before the load began.  Resident memory is sampled all along; after a warm-up it
-may not grow by more than 1 %.  One process is forked, one spawned.  At the end interpreters are
-shut down with work in flight.  Watchdog: no thread may be silent for two minutes.  While the
-whole load is stopped (``kill -STOP`` of its process group) no time passes for it.
+single thread gave before the load began.  One process is forked, one spawned.  At the end
+interpreters are shut down with work in flight.  Watchdog: no thread may be silent for two minutes.
+While the whole load is stopped (``kill -STOP`` of its process group) no time passes for it.
+
+Resident memory (RSS) is sampled all along.  Every few seconds all threads pause between two calls,
+and what malloc has handed out is read: that grows with a leak alone, resident memory also with
+holes in the arenas of 8 threads.  Neither may grow by more than 1 % after a warm-up.  ``--trim``
+has malloc give free pages back at each pause.
 """
 
 from __future__ import annotations
@@ -14,20 +18,19 @@ import gc
 import hashlib
 import multiprocessing
 import random
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastface
 from benchmarks.harness import print_table, write_results
+from benchmarks.memory import growth, malloc_bytes, rss_bytes, trim
 from fastface import (
     AttributeDiscovery,
     IdentityClustering,
@@ -40,7 +43,9 @@ Call = Callable[[], list[Any]]
 
 _THREADS = 8
 _SILENCE = 120.0  # seconds after which a thread is held to be stuck
-_RSS_SHARE = 0.01
+_MOST_GROWTH = 0.01
+_KINDS = {"rss": "RSS", "malloc": "malloc"}
+_PAUSE_EVERY = 5  # ticks
 _TICK = 1.0  # seconds between two looks at threads and memory
 _LONGEST_TICK = 5.0  # what takes longer was stopped, not slow
 _TOLD_EVERY = 300  # ticks
@@ -145,12 +150,6 @@ def _references(seeds: int) -> dict[tuple[int, int], str]:
     }
 
 
-def rss_bytes() -> int:
-    """Return the resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096
-
-
 class Clock:
     """Time that passed while this process ran: a stop counts as one long tick."""
 
@@ -170,11 +169,17 @@ class Clock:
 class Load:
     """The threads of one process."""
 
-    def __init__(self, expected: dict[tuple[int, int], str], seed: int) -> None:
+    def __init__(
+        self, expected: dict[tuple[int, int], str], seed: int, *, trims: bool = False
+    ) -> None:
         self._expected = expected
         self._seeds = 1 + max(seed for _, seed in expected)
         self._seed = seed
+        self._trims = trims
         self._stop = threading.Event()
+        self._go = threading.Event()
+        self._go.set()
+        self._calls = [threading.Lock() for _ in range(_THREADS)]  # each held during a call
         self._clock = Clock()
         self._last = [0.0] * _THREADS
         self._counts: list[Counter[str]] = [Counter() for _ in range(_THREADS)]
@@ -183,12 +188,33 @@ class Load:
         rng = random.Random(self._seed * 1000 + number)
         while not self._stop.is_set():
             place, seed = rng.randrange(len(CALLS)), rng.randrange(self._seeds)
-            try:
-                right = _digest(CALLS[place](seed)) == self._expected[place, seed]
-                self._counts[number]["right" if right else f"{CALLS[place].__name__}: wrong"] += 1
-            except Exception as error:  # counted, and the load goes on
-                self._counts[number][f"{CALLS[place].__name__}: {error!r}"] += 1
+            self._go.wait()
+            with self._calls[number]:
+                outcome = self._call(place, seed)
+            self._counts[number][outcome] += 1
             self._last[number] = self._clock.seconds
+
+    def _call(self, place: int, seed: int) -> str:
+        """Say how a call ended; nothing of it is alive afterwards."""
+        try:
+            right = _digest(CALLS[place](seed)) == self._expected[place, seed]
+        except Exception as error:  # counted, and the load goes on
+            return f"{CALLS[place].__name__}: {error!r}"
+        return "right" if right else f"{CALLS[place].__name__}: wrong"
+
+    def _pause(self) -> int:
+        """Return what malloc has handed out while no call is under way."""
+        self._go.clear()
+        held = [lock for lock in self._calls if lock.acquire(timeout=_SILENCE)]
+        try:
+            gc.collect()
+            if self._trims:
+                trim()
+            return malloc_bytes()
+        finally:
+            for lock in held:
+                lock.release()
+            self._go.set()
 
     def _total(self) -> Counter[str]:
         total: Counter[str] = Counter()
@@ -207,12 +233,15 @@ class Load:
         ]
         for thread in threads:
             thread.start()
-        sampled: list[int] = []
+        resident: list[int] = []
+        handed_out: list[int] = []
         tick = min(_TICK, seconds / 40)
         while self._clock.tick(tick) < seconds and not self._is_stuck():
-            sampled.append(rss_bytes())
-            if len(sampled) % _TOLD_EVERY == 0:
-                found = summarize(sampled, self._clock.seconds)
+            if len(resident) % _PAUSE_EVERY == 0:
+                handed_out.append(self._pause())
+            resident.append(rss_bytes())
+            if len(resident) % _TOLD_EVERY == 0:
+                found = self._memory(resident, handed_out)
                 print(f"{self._clock.seconds:.0f} s: {dict(self._total())} {found}", flush=True)
         stuck = self._is_stuck()
         self._stop.set()
@@ -225,30 +254,16 @@ class Load:
             "calls": sum(total.values()),
             "counts": dict(total),
             "stuck": stuck,
-            **summarize(sampled, self._clock.seconds),
+            **self._memory(resident, handed_out),
         }
 
-
-def summarize(sampled: list[int], seconds: float) -> dict[str, float]:
-    """Say how memory went after the first quarter, which warms up.
-
-    Medians of its first and last third, since single samples see calls at their peak; and the slope
-    of the line through all of them.
-    """
-    later = sampled[len(sampled) // 4 :]
-    third = max(1, len(later) // 3)
-    first, last = statistics.median(later[:third]), statistics.median(later[-third:])
-    slope = float(np.polyfit(np.arange(len(later)), later, 1)[0]) if len(later) > 1 else 0.0
-    return {
-        "rss_first": first,
-        "rss_last": last,
-        "rss_growth": last / first - 1,
-        "rss_slope": slope * len(sampled) / seconds * 3600 / first,  # share an hour
-    }
+    def _memory(self, resident: list[int], handed_out: list[int]) -> dict[str, float]:
+        seconds = self._clock.seconds
+        return growth("rss", resident, seconds) | growth("malloc", handed_out, seconds)
 
 
-def _child(seconds: float, seeds: int, seed: int, pipe: Any) -> None:
-    pipe.send(Load(_references(seeds), seed).run(seconds))
+def _child(seconds: float, seeds: int, seed: int, trims: bool, pipe: Any) -> None:
+    pipe.send(Load(_references(seeds), seed, trims=trims).run(seconds))
     pipe.close()
 
 
@@ -289,6 +304,7 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of load (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shapes", type=int, default=100, help="of each call (%(default)s)")
+    parser.add_argument("--trim", action="store_true", help="give free pages back at each pause")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, memory not judged")
     options = parser.parse_args(argv)
     seconds = 4.0 if options.smoke else options.minutes * 60
@@ -301,7 +317,7 @@ def main(argv: Sequence[str] = ()) -> int:
             _references(2)
         here, there = context.Pipe()
         seed = options.seed * 2 + len(children)
-        process = context.Process(target=_child, args=(seconds, shapes, seed, there))
+        process = context.Process(target=_child, args=(seconds, shapes, seed, options.trim, there))
         process.start()
         there.close()
         children.append((method, process, here))
@@ -314,28 +330,31 @@ def main(argv: Sequence[str] = ()) -> int:
         process.join()
     ends = shutdowns(2 if options.smoke else 20)
     print_table(
-        [
-            "process",
-            "calls",
-            "wrong or failed",
-            "stuck",
-            "RSS first MiB",
-            "last MiB",
-            "growth %",
-            "slope % an hour",
-        ],
+        ["process", "calls", "wrong or failed", "stuck"],
         [
             [
                 method,
                 found["calls"],
                 sum(n for what, n in found["counts"].items() if what != "right"),
                 found["stuck"],
-                found.get("rss_first", 0) / 2**20,
-                found.get("rss_last", 0) / 2**20,
-                100 * found.get("rss_growth", 0.0),
-                100 * found.get("rss_slope", 0.0),
             ]
             for method, found in results.items()
+        ],
+    )
+    print_table(
+        ["process", "memory", "first MiB", "last MiB", "growth %", "slope % an hour"],
+        [
+            [
+                method,
+                name,
+                found[f"{kind}_first"] / 2**20,
+                found[f"{kind}_last"] / 2**20,
+                100 * found[f"{kind}_growth"],
+                100 * found[f"{kind}_slope"],
+            ]
+            for method, found in results.items()
+            for kind, name in _KINDS.items()
+            if f"{kind}_first" in found
         ],
     )
     print(f"interpreters ended with work in flight: {dict(ends)}")
@@ -347,7 +366,10 @@ def main(argv: Sequence[str] = ()) -> int:
     failed = any(
         set(found["counts"]) != {"right"}
         or found["stuck"]
-        or (not options.smoke and found["rss_growth"] > _RSS_SHARE)
+        or (
+            not options.smoke
+            and any(found.get(f"{kind}_growth", 0.0) > _MOST_GROWTH for kind in _KINDS)
+        )
         for found in results.values()
     )
     return int(failed or set(ends) != {"clean"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastface.distributed.partition import Recipe, ask, forget
@@ -19,7 +19,7 @@ from fastface.errors import (
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Partitions", "Shared", "connect", "find_client", "gather", "submit"]
+__all__ = ["Partitions", "Shared", "connect", "count_workers", "find_client", "gather", "submit"]
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def find_client(client: Any = None) -> Client:
         raise InvalidInputError(
             f"client must be a dask.distributed.Client, got {type(client).__name__}"
         )
-    if not client.nthreads():
+    if not count_workers(client):
         raise BackendUnavailableError(f"the Dask cluster {client} has no workers: start some")
     return client
 
@@ -166,8 +166,13 @@ class Partitions:
         return self._submit(ask, (recipe, question, *details))
 
     def forget(self, recipe: Recipe) -> None:
-        """Let workers drop what they remember of a fit."""
-        self.client.run(forget, recipe.key, on_error="ignore")
+        """Let workers drop what they remember of a fit.
+
+        Without a scheduler they end by themselves.  Nothing is raised: it would replace the error
+        that says why the fit ended.
+        """
+        with suppress(Exception):
+            self.client.run(forget, recipe.key, on_error="ignore")
 
     def _submit(
         self, work: Callable[..., Any], details: Sequence[Any], numbers: Sequence[int] | None = None
@@ -201,10 +206,30 @@ def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
     BackendUnavailableError
         If workers died over one of them again and again, or the scheduler is gone.
     """
+    with _clear_errors():
+        results: list[Any] = client.gather(list(futures))
+    return results
+
+
+def count_workers(client: Client) -> int:
+    """Return how many workers there are.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the scheduler is gone.
+    """
+    with _clear_errors():
+        return len(client.nthreads())
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Say what happened to the cluster and what helps."""
     from distributed import CancelledError, KilledWorker
 
     try:
-        results: list[Any] = client.gather(list(futures))
+        yield
     except KilledWorker as error:
         raise BackendUnavailableError(
             f"workers died again and again while they worked on one partition ({error}); most"
@@ -217,7 +242,6 @@ def gather(client: Client, futures: Sequence[Any]) -> list[Any]:
             f"the Dask scheduler does not answer any more ({type(error).__name__}: {error});"
             " start it again: a fit with a checkpoint then goes on after its last iteration"
         ) from error
-    return results
 
 
 def _itself(value: T) -> T:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from fastface.backends.registry import get_backend
-from fastface.distributed.cluster import Partitions, find_client
+from fastface.distributed.cluster import Partitions, count_workers, find_client
 from fastface.distributed.inputs import DividedRows, as_dask, divide, divide_weights, is_dask
 from fastface.distributed.partition import FileRows, Recipe, survey
 from fastface.distributed.rows import DistributedRows
@@ -182,7 +182,7 @@ class KMeans(BaseKMeans):
         if is_array_like(self.init):
             given, n_init = self._given_centers(self.init, rows.n_features, rows.dtype), 1
         partitions = rows.over(client, divide_weights(sample_weight, rows, client))
-        recipe = self._survey(partitions, len(client.nthreads()), sample_weight is not None)
+        recipe = self._survey(partitions, count_workers(client), sample_weight is not None)
         weights = _gathered(sample_weight) if recipe.weighted else None
         try:
             self._run(DistributedRows(partitions, recipe, rows.dtype, weights), given, n_init, rows)
@@ -315,7 +315,7 @@ class KMeans(BaseKMeans):
         client = find_client(self.client)
         divided = divide(X, client)
         partitions = divided.over(client, divide_weights(sample_weight, divided, client))
-        recipe = self._survey(partitions, len(client.nthreads()), sample_weight is not None)
+        recipe = self._survey(partitions, count_workers(client), sample_weight is not None)
         try:
             rows = DistributedRows(partitions, recipe, divided.dtype, None)
             rows.settle(self.cluster_centers_)

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +149,9 @@ def embed_shards_on_cluster(
                 del done  # workers let go of it
                 yield number, results, embeddings
         finally:
-            client.cancel(list(running))
-            client.run(_forget, recipe.key, on_error="ignore")
+            with suppress(Exception):  # it would replace the error that says why this ended
+                client.cancel(list(running))
+                client.run(_forget, recipe.key, on_error="ignore")
 
 
 def _first_done(futures: list[Any]) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,10 @@ def _repository_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPO))
 
 
-def test_eight_threads_get_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eight_threads_get_the_bits_of_one() -> None:
     from benchmarks import bench_load
 
-    monkeypatch.setattr(bench_load, "_SEEDS", range(2))
-    found = bench_load.Load(bench_load._references(), seed=0).run(1.0)
+    found = bench_load.Load(bench_load._references(2), seed=0).run(1.0)
     assert set(found["counts"]) == {"right"}
     assert found["stuck"] == 0
 
@@ -28,9 +29,28 @@ def test_a_wrong_bit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import bench_load
 
     monkeypatch.setattr(bench_load, "CALLS", bench_load.CALLS[:1])
-    monkeypatch.setattr(bench_load, "_SEEDS", range(2))
-    expected = dict.fromkeys(bench_load._references(), "other bits")
-    assert "wrong" in bench_load.Load(expected, seed=0).run(0.5)["counts"]
+    expected = dict.fromkeys(bench_load._references(2), "other bits")
+    assert set(bench_load.Load(expected, seed=0).run(0.5)["counts"]) == {"_assign: wrong"}
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="no glibc of 2021 or later")
+def test_a_leak_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that calls use and give back does not grow; what they keep does."""
+    from benchmarks import bench_load
+
+    kept: list[bytes] = []
+    for keeps in (False, True):
+
+        def call(seed: int, keeps: bool = keeps) -> list[bytes]:
+            time.sleep(0.005)
+            if keeps:
+                kept.append(bytes(20_000 + seed))
+            return [bytes(3_000_000)]
+
+        monkeypatch.setattr(bench_load, "CALLS", (call,))
+        found = bench_load.Load(bench_load._references(2), seed=0).run(2.0)
+        assert set(found["counts"]) == {"right"}
+        assert (found["malloc_growth"] > 0.01) == keeps
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are ended differently elsewhere")

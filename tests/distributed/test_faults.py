@@ -107,3 +107,21 @@ def test_a_seeder_that_missed_centers_asks_for_all(people: Callable, recipe: Rec
         late.seed_locate(2, x[1:2], scale, [0, 99])[0],
         steady.seed_locate(2, x[1:2], scale, [0, 99])[0],
     )
+
+
+def test_the_error_of_a_lost_scheduler_is_not_replaced(
+    two_workers: Client, people: Callable, in_chunks: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleaning up fails as well then, and before the first question so does counting workers."""
+
+    def is_gone(*_: Any, **__: Any) -> None:
+        raise OSError("Timed out trying to connect")
+
+    def lose_it(_: Any) -> None:
+        for question in ("gather", "run", "nthreads"):
+            monkeypatch.setattr(two_workers, question, is_gone)
+
+    x = in_chunks(people(400, 8, 20), 200)
+    for _ in range(2):
+        with pytest.raises(BackendUnavailableError, match="the Dask scheduler does not answer"):
+            KMeans(20, random_state=0, tol=0.0, client=two_workers, callback=lose_it).fit(x)

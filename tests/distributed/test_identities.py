@@ -95,6 +95,7 @@ def test_people_keep_their_ids(
     previous = 1000 + 7 * ours.labels_
     previous[::9] = -1
     previous[previous == 1000] = 1007  # two of them were one
+    previous[10] = 5000  # one of 41 faces, but the one that is named
     expected = fastface.IdentityClustering(n_neighbors=20).fit(
         x, previous_ids=previous, **CONSTRAINTS
     )
@@ -103,6 +104,7 @@ def test_people_keep_their_ids(
         model.fit(in_chunks(x, sizes), previous_ids=given, **CONSTRAINTS)
         ids = client.compute(model.person_ids_).result()
         np.testing.assert_array_equal(ids, expected.person_ids_)
+        assert ids[10] == 5000
         assert model.changes_ == expected.changes_ != []
     model.fit(None, graph=model.graph_)
     labels, ids = client.gather(client.compute([model.labels_, model.person_ids_]))

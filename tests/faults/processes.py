@@ -163,8 +163,10 @@ def children(parent: int) -> list[int]:
 
 
 def kill_workers(command: Command, folder: Path, rng: random.Random, kills: int) -> None:
-    """Kill worker processes of a run that goes on by itself."""
-    for number in range(kills):
+    """Kill so many worker processes of runs that go on by themselves."""
+    number = 0
+    while command.outcomes["worker killed"] < kills and number < 5 * kills:
+        number += 1
         place = folder / f"worker {number}"
         process = command.start(place)
         time.sleep(rng.uniform(0, command.seconds))
@@ -262,7 +264,7 @@ try:
                checkpoint=sys.argv[2] + "/fit.npz").fit(da.from_array(x, chunks=(1500, -1)))
     np.savez(sys.argv[2] + "/fitted.npz", m.cluster_centers_, m.inertia_, m.n_iter_)
 except FastfaceError as error:
-    sys.stderr.write(f"fastface: error: {error}")
+    print(f"fastface: error: {error}", file=sys.stderr, flush=True)
     import os; os._exit(1)
 import os; os._exit(0)
 """
@@ -329,7 +331,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--kills", type=int, default=50, help="of each command (%(default)s)")
     parser.add_argument("--photos", type=int, default=200, help="of a run (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=["run", "KMeans", "graph", "engine", "dask"])
+    names = ["run", "workers", "KMeans", "graph", "engine", "dask"]
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     options = parser.parse_args(argv)
     rng = random.Random(options.seed)
     few = max(1, options.kills // 5)
@@ -345,11 +348,14 @@ def main(argv: Sequence[str]) -> int:
                 [
                     lambda c, f: kill_at_random(c, f, rng, options.kills, signal.SIGKILL),
                     lambda c, f: kill_at_random(c, f, rng, few, signal.SIGTERM),
-                    lambda c, f: kill_workers(c, f, rng, few),
                     lambda c, f: delete_photos(c, f, rng, few),
                     lambda c, f: two_at_once(c, f, few),
                     lambda c, f: jumping_clock(c, f, rng, few),
                 ],
+            ),
+            (
+                Command("workers", RUN, TABLES, str(photos)),
+                [lambda c, f: kill_workers(c, f, rng, few)],
             ),
             (
                 Command("KMeans", FIT, ("fitted.npz",)),
@@ -374,7 +380,7 @@ def main(argv: Sequence[str]) -> int:
                 fault(command, folder)
             commands.append(command)
         if "dask" in options.only:
-            commands.append(kill_schedulers(Path(root) / "dask", rng, max(1, few // 2)))
+            commands.append(kill_schedulers(Path(root) / "dask", rng, few))
     report = [[c.name, round(c.seconds, 2), dict(c.outcomes)] for c in commands]
     wrong = [line for command in commands for line in command.wrong]
     print(json.dumps({"report": report, "wrong": wrong}, indent=1))
