@@ -64,5 +64,6 @@ def fingerprint(X: NDArray[Any]) -> str:
     """Return the SHA-256 of a matrix's shape and of its values as float32."""
     digest = hashlib.sha256(f"{X.shape[0]} {X.shape[1]}".encode())
     for block in _blocks(X):
-        digest.update(np.ascontiguousarray(X[block], "<f4"))  # no copy where it is that already
+        values = np.ascontiguousarray(X[block], "<f4")  # no copy where it is that already
+        digest.update(values.data)
     return digest.hexdigest()
