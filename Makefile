@@ -14,7 +14,7 @@ EXTRAS_demo := faces,report
 EXTRAS_test := test
 EXTRAS_lint := lint
 EXTRAS_types := test,lint
-EXTRAS_docs := docs
+EXTRAS_docs := all,docs
 EXTRAS_bench := faces,report,openvino,bench
 
 # Two pip processes must not write into one environment.
