@@ -33,7 +33,7 @@ case $kind in
 esac
 
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512"
-sources=(csrc/{search_nearest,search_radius,sweep,screen,panels,pairwise,lloyd,group_panels}.cpp
+sources=(csrc/{search_nearest,search_radius,sweep,screen,panels,pairwise,lloyd,group_panels,lifts}.cpp
   csrc/{pruned_block,pruning,seeding,parallel}.cpp csrc/people/*.cpp
   csrc/faces/{hog,resample,warp}.cpp csrc/cpu/dispatch.cpp csrc/cpu/isa/*.cpp)
 {
