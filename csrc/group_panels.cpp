@@ -6,6 +6,15 @@
 
 namespace fastface {
 
+void round_row(const KernelTable& kernels, const float* values, std::int64_t padded_dim,
+               std::int8_t* rounded, std::uint8_t* out, RowRecord& record) {
+  const Int8Row row = kernels.round_to_int8(values, padded_dim, rounded);
+  for (std::int64_t j = 0; j < padded_dim; ++j)
+    out[j] = static_cast<std::uint8_t>(rounded[j] ^ -128);
+  record.scale = row.scale;
+  record.residual = row.residual;
+}
+
 struct GroupPanels::Scratch {
   explicit Scratch(const GroupPanels& panels)
       : read(panels.screen_->candidates()),

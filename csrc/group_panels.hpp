@@ -7,6 +7,11 @@
 
 namespace fastface {
 
+// Rounds a row to the integers that tiles of groups read, and notes in its record what that took
+// and lost.  `rounded` has room for 16 more than `padded_dim`.
+void round_row(const KernelTable& kernels, const float* values, std::int64_t padded_dim,
+               std::int8_t* rounded, std::uint8_t* out, RowRecord& record);
+
 class GroupPanels {
  public:
   // Packs the candidates of the screen, `group_width` of them a group, by several threads.  Scores

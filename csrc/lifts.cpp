@@ -9,12 +9,7 @@ namespace {
 
 constexpr double kRounding = 1.0 + 0x1p-20;  // many times what rounding to float32 takes
 constexpr double kTableSlack = 0x1p-21;      // of float32 operands, terms and results
-constexpr double kCosineSlack = 1e-14;       // of float64 norms, per feature
 constexpr double kFarthest = 1e30;           // from its pivot, of rows without a bar
-
-float round_up_to_float(double value) {
-  return static_cast<float>(value + std::abs(value) * 0x1p-21 + kUnderflow);
-}
 
 Matrix as_rows(const std::vector<float>& values, std::int64_t rows, std::int64_t dim) {
   return {reinterpret_cast<const char*>(values.data()), kFloat32, rows, dim, 4 * dim, 4};
@@ -63,12 +58,8 @@ class Lifts::PivotTile {
       record = {0.0f, round_up_to_float(std::sqrt(squares)), 0.0f, kInfinity};
       addresses_[r] = values;
       if (!integers_) continue;
-      const Int8Row rounded = screen_.kernels().round_to_int8(values, dim, rounded_.data());
-      record.scale = rounded.scale;
-      record.residual = rounded.residual;
       std::uint8_t* bytes = bytes_.data() + r * dim;
-      for (std::int64_t j = 0; j < dim; ++j)
-        bytes[j] = static_cast<std::uint8_t>(rounded_[static_cast<std::size_t>(j)] ^ -128);
+      round_row(screen_.kernels(), values, dim, rounded_.data(), bytes, record);
       addresses_[r] = bytes;
     }
   }

@@ -14,6 +14,9 @@
 
 namespace fastface {
 
+// What float64 may lose, per feature, of a scalar product of unit vectors or of their norms.
+constexpr double kCosineSlack = 1e-14;
+
 // What has become of the centers since the last pass, in the frame of the screen.
 struct CenterMoves {
   std::vector<double> moves;  // how far, at most

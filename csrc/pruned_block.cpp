@@ -12,10 +12,6 @@ constexpr std::int64_t kFewestRows = 512;
 constexpr std::int64_t kMostRows = 1536;
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-float round_up_to_float(double value) {
-  return static_cast<float>(value + std::abs(value) * 0x1p-21 + kUnderflow);
-}
-
 std::int64_t operand_bytes(const GroupPanels& panels) {
   return panels.precision() == Precision::kInt8 ? panels.padded_dim() : 4 * panels.padded_dim();
 }
@@ -102,11 +98,8 @@ void PrunedBlock::load(std::int64_t count) {
     const LoadedRow loaded = pass_.screen.load(pass_.rows.storage, read_row_(first_ + row), values);
     RowRecord& known = record(row);
     if (integers_) {
-      const Int8Row rounded = kernels_.round_to_int8(values, padded, rounded_.data());
-      for (std::int64_t j = 0; j < padded; ++j)
-        to[j] = static_cast<char>(rounded_[static_cast<std::size_t>(j)] ^ -128);
-      known.scale = rounded.scale;
-      known.residual = rounded.residual;
+      round_row(kernels_, values, padded, rounded_.data(), reinterpret_cast<std::uint8_t*>(to),
+                known);
     }
     if (!pass_.anew) continue;
     if (!integers_) known.scale = known.residual = 0.0f;

@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::int64_t kLargestInt8Dim = std::int64_t{1} << 15;
 constexpr double kDefinitionSlack = 1e-9;  // of a float64 distance, many times its error
-constexpr double kCosineSlack = 1e-14;     // of a float64 scalar product of unit vectors
 
 std::int64_t integer_stride(std::int64_t dim) {
   const std::int64_t padded = round_up(dim, kGroupDimStep);

@@ -9,6 +9,7 @@
 // and the nearer a candidate, the higher its score.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "matrix.hpp"
@@ -25,6 +26,11 @@ constexpr double kSafety = 1.01;  // absorbs second-order terms and the rounding
 // Rounding a row of normal variates to 8 bits loses 0.008 of its norm; beyond this share, too many
 // candidates pass the screen to pay for the speed of integers.
 constexpr double kRoundsWell = 0.02;
+
+// At least `value`, by more than rounding takes.
+inline float round_up_to_float(double value) {
+  return static_cast<float>(value + std::abs(value) * 0x1p-21 + kUnderflow);
+}
 
 // A query row as the tiles read it.
 struct LoadedRow {

@@ -18,6 +18,7 @@ from fastface.errors import InvalidInputError
 __all__ = [
     "METRICS",
     "check_bytes",
+    "check_column",
     "check_device",
     "check_device_matrix",
     "check_integer",
@@ -102,6 +103,16 @@ def check_matrix(
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     refuse_values(array, name)
     return array
+
+
+def check_column(values: ArrayLike, n: int, name: str) -> NDArray[Any]:
+    """Return one value for each of `n` rows, or refuse them."""
+    column: NDArray[Any] = np.asarray(values)
+    if column.shape != (n,):
+        raise InvalidInputError(
+            f"{name} must have one value for each of the {n} rows, got shape {column.shape}"
+        )
+    return column
 
 
 def gpu_of(array: object, name: str = "the array") -> str | None:

@@ -7,7 +7,7 @@ a set of faces no two of which are one person: a photo, or a pair the user named
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph
 from fastface.identities.numbering import by_first_appearance
 
-__all__ = ["Constraints"]
+__all__ = ["Constraints", "check_repeating"]
 
 Pairs = NDArray[np.int64]
 
@@ -274,6 +274,13 @@ def _explain(first: int, second: int, must: Pairs) -> str:
     )
 
 
+def check_repeating(repeating: Iterable[Any], photos: Container[Any]) -> None:
+    """Refuse photos where a person may be more than once that are none of those of the faces."""
+    for photo in repeating:
+        if photo not in photos:
+            raise InvalidInputError(f"repeating_photos names {photo!r}, which is in no photo_ids")
+
+
 def _photo_codes(photo_ids: ArrayLike, n: int, repeating: Iterable[Any]) -> NDArray[np.int64]:
     """Return a number for the photo of each face, -1 where a person may be seen twice."""
     photos: NDArray[Any] = np.asarray(photo_ids)
@@ -290,9 +297,9 @@ def _photo_codes(photo_ids: ArrayLike, n: int, repeating: Iterable[Any]) -> NDAr
             "photo_ids must be all numbers or all strings, so that equal ones can be found"
         ) from None
     known = {name: code for code, name in enumerate(names.tolist())}
+    repeating = tuple(repeating)
+    check_repeating(repeating, known)
     for photo in repeating:
-        if photo not in known:
-            raise InvalidInputError(f"repeating_photos names {photo!r}, which is in no photo_ids")
         codes[codes == known[photo]] = -1
     return codes.astype(np.int64)
 

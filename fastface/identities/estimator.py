@@ -17,14 +17,14 @@ from fastface.errors import InvalidInputError
 from fastface.graph import NeighborGraph, unit_rows
 from fastface.identities.attach import attach, restricted
 from fastface.identities.confidence import certainty, face_confidence, typical_size
-from fastface.identities.constraints import Constraints
+from fastface.identities.constraints import Constraints, check_repeating
 from fastface.identities.cutoff import estimate_cutoff
 from fastface.identities.kernel import DLIB_CUTOFF
 from fastface.identities.methods import METHODS, Task, group_faces, resolve
 from fastface.identities.numbering import by_size
 from fastface.identities.stable_ids import Change, check_previous, match_people
 from fastface.identities.update import neighborhood
-from fastface.validation import check_integer
+from fastface.validation import check_column, check_integer
 
 __all__ = ["METHODS", "IdentityClustering"]
 
@@ -168,7 +168,9 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             must_link=must_link,
             cannot_link=cannot_link,
         )
-        last = None if quality is None else _column(quality, len(x), "quality") < self.min_quality
+        last = (
+            None if quality is None else check_column(quality, len(x), "quality") < self.min_quality
+        )
         previous = check_previous(previous_ids, len(x))
         if graph is not None:
             _check_graph(graph, x)
@@ -244,7 +246,7 @@ class IdentityClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             )
         photos = None
         if photo_ids is not None:
-            added = _column(photo_ids, len(x), "photo_ids")
+            added = check_column(photo_ids, len(x), "photo_ids")
             photos = np.concatenate([self._photo_ids, added])
         repeating = (*self._repeating_photos, *repeating_photos)
         everything = np.concatenate([self._embeddings, x])
@@ -371,18 +373,6 @@ def _among(
     """Return those repeating photos that some faces are of; all must be photos."""
     if not repeating:
         return []
-    known = set() if photos is None else set(photos.tolist())
-    for photo in repeating:
-        if photo not in known:
-            raise InvalidInputError(f"repeating_photos names {photo!r}, which is in no photo_ids")
+    check_repeating(repeating, set() if photos is None else set(photos.tolist()))
     present = set() if photos is None else set(photos[faces].tolist())
     return [photo for photo in repeating if photo in present]
-
-
-def _column(values: ArrayLike, n: int, name: str) -> NDArray[Any]:
-    column: NDArray[Any] = np.asarray(values)
-    if column.shape != (n,):
-        raise InvalidInputError(
-            f"{name} must have one value for each of the {n} rows, got shape {column.shape}"
-        )
-    return column

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastface.errors import InvalidInputError
 from fastface.identities.numbering import by_size
+from fastface.validation import check_column
 
 __all__ = ["Change", "check_previous", "match_people"]
 
@@ -50,11 +51,7 @@ def check_previous(ids: ArrayLike | None, n: int) -> NDArray[np.int64]:
     """Return the earlier ids of `n` faces, -1 where there was none, or refuse them."""
     if ids is None:
         return np.full(n, -1, np.int64)
-    column = np.asarray(ids)
-    if column.shape != (n,):
-        raise InvalidInputError(
-            f"previous_ids must have one value for each of the {n} rows, got shape {column.shape}"
-        )
+    column = check_column(ids, n, "previous_ids")
     if column.dtype.kind not in "iu" or (column < -1).any():
         raise InvalidInputError(
             "previous_ids holds ids of people, 0 or more, and -1 for faces that had none"
